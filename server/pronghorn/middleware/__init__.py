@@ -1,0 +1,1 @@
+"""Pieces that stand between the server and an application, usable with any ASGI server."""
