@@ -1,0 +1,99 @@
+# The index of everything one can do here. `make` alone prints it; each target says what it does after its `##`.
+# Anything longer than a line lives in scripts/.
+
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+VENV ?= .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+# The application `make run` serves, and what `make bench` is given.
+APP ?= examples.raw.main:app
+RUN_ARGS ?=
+BENCH_ARGS ?=
+
+##@ The stack (containers)
+
+.PHONY: up
+up: ## Build and start the whole stack, and wait until it answers (installs an engine on bare Debian, saying so)
+	@scripts/stack up
+
+.PHONY: down
+down: ## Stop the stack and remove its containers, networks and volumes
+	@scripts/stack down
+
+.PHONY: logs
+logs: ## Follow the logs of the stack
+	@scripts/stack logs
+
+.PHONY: build
+build: ## Build the images without starting anything
+	@scripts/stack build
+
+##@ Development (a virtual environment)
+
+.PHONY: setup
+setup: $(READY) ## Make the virtual environment with the newest usable Python (every target below does it by itself)
+
+.PHONY: run
+run: $(READY) ## Serve an example on http://127.0.0.1:8000 without containers (APP=module:attribute RUN_ARGS="--port 9000")
+	@$(BIN)/pronghorn $(APP) $(RUN_ARGS)
+
+.PHONY: format
+format: $(READY) ## Format the code and apply the safe fixes
+	@scripts/lint --fix
+
+.PHONY: docs
+docs: $(READY) ## Write docs/reference/ anew from the code
+	@$(BIN)/python scripts/reference
+
+.PHONY: lock
+lock: $(READY) ## Renew requirements/*.txt from pyproject.toml (LOCK_ARGS=--upgrade takes the newest versions)
+	@scripts/lock $(LOCK_ARGS)
+
+##@ Checks
+
+.PHONY: test
+test: $(READY) ## Run every kind of test, with a summary at the end
+	@$(BIN)/python scripts/test unit conformance integration
+
+.PHONY: test-unit
+test-unit: $(READY) ## Run the unit tests
+	@$(BIN)/python scripts/test unit
+
+.PHONY: test-conformance
+test-conformance: $(READY) ## Run the conformance tests: golden requests against every parser
+	@$(BIN)/python scripts/test conformance
+
+.PHONY: test-integration
+test-integration: $(READY) ## Run the integration tests: the shipped compose file, for real
+	@$(BIN)/python scripts/test integration
+
+.PHONY: lint
+lint: $(READY) ## Check style, types and shell scripts; change nothing
+	@scripts/lint
+
+.PHONY: bench
+bench: $(READY) ## Compare CPU time per request with other servers, in turns (BENCH_ARGS="--rounds 2 --json out.json")
+	@$(BIN)/python scripts/bench $(BENCH_ARGS)
+
+##@ Housekeeping
+
+.PHONY: clean
+clean: ## Remove environments, caches and build results; containers are `make down`
+	@rm -rf .venv .venv-bench .bench build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache .coverage
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.PHONY: help
+help: ## Print this
+	@awk 'BEGIN { FS = ":.*## " } \
+		/^##@ / { printf "\n%s\n", substr($$0, 5) } \
+		/^[a-z-]+:.*## / { printf "  %-18s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+# Newer than the lock it was made from, or made again. The package itself is installed in place, so that the
+# `pronghorn` command runs what is in server/.
+$(READY): requirements/dev.txt pyproject.toml
+	@scripts/venv $(VENV) requirements/dev.txt
+	@$(BIN)/python -m pip install --disable-pip-version-check --quiet --no-index --no-deps --no-build-isolation --editable .
+	@touch $@
