@@ -35,6 +35,7 @@ build: ## Build the images without starting anything
 
 .PHONY: setup
 setup: $(READY) ## Make the virtual environment with the newest usable Python (every target below does it by itself)
+	@:
 
 .PHONY: run
 run: $(READY) ## Serve an example on http://127.0.0.1:8000 without containers (APP=module:attribute RUN_ARGS="--port 9000")
