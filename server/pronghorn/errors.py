@@ -7,6 +7,9 @@ may be filled in later, on the way up. Nothing below `cli` turns these into an e
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
+
 
 class UserError(Exception):
     """A fault that the person who started the server can mend.
@@ -58,3 +61,9 @@ class StartupError(UserError):
     """The options are sound but the server cannot start: the application, the listener or the lifespan startup failed."""
 
     exit_code = 3
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str | None:
+    """The hint that names the nearest of `known`, or None when nothing is near."""
+    near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
+    return f"Did you mean {near[0]}?" if near else None

@@ -1,0 +1,526 @@
+"""Every option, declared once.
+
+Names are Uvicorn's where Uvicorn has the option. The order within a group is the order of `--help` and of the reference page.
+A `Config` that exists is valid: each value has been read by its kind, and those that depend on each other agree. What the
+command line, the environment and pyproject.toml say is put together in `sources`; a program makes its `Config` here.
+"""
+
+# ruff: noqa: RUF009  # option() is a field specifier, as dataclasses.field is, and makes a fresh field each time
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, MutableMapping
+from dataclasses import KW_ONLY, InitVar, dataclass
+from typing import Any
+
+from pronghorn import kinds
+from pronghorn.declare import Option, declared, option
+from pronghorn.errors import UsageError
+
+BINDING = "Connection & binding"
+APPLICATION = "Application"
+WORKERS = "Workers & concurrency"
+DEVELOPMENT = "Development"
+LOGGING = "Logging & health"
+PROXY = "Headers & proxies"
+TIMEOUTS = "Timeouts"
+LIMITS = "Limits"
+WEBSOCKETS = "WebSocket"
+TLS = "TLS"
+
+_RELOAD = "auto-reload comes with a later version"
+_WEBSOCKETS = "WebSockets come with a later version"
+_SUPERVISOR = "worker processes come with a later version"
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """How to serve one application. Immutable; everything but `app` is given by keyword.
+
+    `app` is "module:attribute" or the application itself. None for any option means its default. `environ` is where
+    `env_file` loads into and where WEB_CONCURRENCY and FORWARDED_ALLOW_IPS are looked up: `os.environ` unless given.
+    `workers` is for `pronghorn.run` and the command: `Server.serve()` is always one process, this one.
+
+    Raises UsageError, naming the parameter, for a value that cannot be used.
+    """
+
+    app: str | Callable[..., Any] = option(
+        kinds.ImportedApp(),
+        flag="",
+        group=APPLICATION,
+        help="The application to serve: module:attribute, such as main:app.",
+    )
+    _: KW_ONLY
+
+    # Connection & binding
+    host: str = option(
+        kinds.Text(),
+        default="127.0.0.1",
+        group=BINDING,
+        help="Listen on this host name or address. 0.0.0.0 or :: is every interface.",
+    )
+    port: int = option(
+        kinds.Whole(0, 65535),
+        default=8000,
+        group=BINDING,
+        help="Listen on this port. 0 takes a free one, which the log tells.",
+    )
+    uds: str | None = option(
+        kinds.SocketPath(),
+        group=BINDING,
+        help="Listen on a Unix socket at this path instead of on a host and port.",
+    )
+    uds_mode: int | None = option(
+        kinds.FileMode(),
+        group=BINDING,
+        default_text="666, as Uvicorn",
+        help="Permissions of the Unix socket, in octal, set before it can be reached.",
+    )
+    uds_group: str | None = option(
+        kinds.Text(metavar="GROUP"),
+        group=BINDING,
+        help="Group of the Unix socket, by name or number, set before it can be reached.",
+    )
+    fd: int | None = option(
+        kinds.Whole(0),
+        group=BINDING,
+        help="Listen on the socket that is open as this file descriptor; its family is its own.",
+    )
+    backlog: int = option(
+        kinds.Whole(0, 2**31 - 1, metavar="COUNT"),
+        default=2048,
+        group=BINDING,
+        help="How many connections may wait to be accepted.",
+    )
+
+    # Application
+    interface: str = option(
+        kinds.Choice(("auto", "asgi3", "asgi2", "wsgi")),
+        default="auto",
+        group=APPLICATION,
+        later="asgi2 and wsgi come with a later version",
+        ready=("asgi3",),
+        help="Which interface the application has.",
+    )
+    factory: bool = option(
+        kinds.Flag(),
+        default=False,
+        group=APPLICATION,
+        help="APP is a function that is called once, without arguments, and returns the application.",
+    )
+    app_dir: str | None = option(
+        kinds.File(folder=True),
+        group=APPLICATION,
+        default_text="current folder",
+        help="Look for APP's module in this folder first.",
+    )
+    env_file: str | None = option(
+        kinds.File(),
+        group=APPLICATION,
+        help="Load this .env file into the application's environment; what is set already stays. Needs python-dotenv.",
+    )
+    lifespan: str = option(
+        kinds.Choice(("auto", "on", "off")),
+        default="auto",
+        group=APPLICATION,
+        help="Startup and shutdown events. on: an application that fails them does not start.",
+    )
+    root_path: str = option(
+        kinds.Text(metavar="PATH"),
+        default="",
+        group=APPLICATION,
+        help="The ASGI root_path, for an application mounted below a URL path.",
+    )
+    reset_contextvars: bool = option(
+        kinds.Flag(),
+        default=False,
+        group=APPLICATION,
+        help="Accepted for Uvicorn's sake: here each request has a fresh contextvars context in any case.",
+    )
+
+    # Workers & concurrency
+    workers: int = option(
+        kinds.Whole(1, metavar="COUNT"),
+        default=1,
+        ambient="WEB_CONCURRENCY",
+        group=WORKERS,
+        later="more than one worker process comes with a later version",
+        default_text="$WEB_CONCURRENCY or 1",
+        help="How many worker processes.",
+    )
+    loop: str | Callable[..., Any] = option(
+        kinds.Choice(("auto", "asyncio", "uvloop"), attribute=True),
+        default="auto",
+        group=WORKERS,
+        help="Event loop. auto is uvloop where it is installed.",
+    )
+    http: str | Callable[..., Any] = option(
+        kinds.Choice(("auto", "h11", "httptools"), attribute=True),
+        default="auto",
+        group=WORKERS,
+        help="HTTP/1.1 parser. auto is httptools where it is installed.",
+    )
+    http2: bool = option(
+        kinds.Flag(),
+        default=False,
+        group=WORKERS,
+        later="HTTP/2 comes with a later version",
+        help="Speak HTTP/2 too, over TLS and in clear text.",
+    )
+    ws: str | Callable[..., Any] = option(
+        kinds.Choice(("auto", "none", "websockets", "websockets-sansio", "wsproto"), attribute=True),
+        default="auto",
+        group=WORKERS,
+        later=_WEBSOCKETS,
+        ready=("none",),
+        help="WebSocket implementation. For now auto is none.",
+    )
+    limit_concurrency: int | None = option(
+        kinds.Whole(1, metavar="COUNT"),
+        group=WORKERS,
+        help="Serve this many requests at a time and refuse the next with 503.",
+    )
+    limit_max_requests: int | None = option(
+        kinds.Whole(1, metavar="COUNT"),
+        group=WORKERS,
+        help="Stop the process after this many requests.",
+    )
+    limit_max_requests_jitter: int = option(
+        kinds.Whole(0, metavar="COUNT"),
+        default=0,
+        group=WORKERS,
+        help="Up to this many more, at random, so that processes do not all stop together.",
+    )
+    timeout_worker_healthcheck: int | float = option(
+        kinds.Seconds(zero=False),
+        default=5,
+        group=WORKERS,
+        later=_SUPERVISOR,
+        help="Seconds a worker process may stay silent before it is replaced.",
+    )
+    timeout_notify: int | float = option(
+        kinds.Seconds(zero=False),
+        default=30,
+        group=WORKERS,
+        later=_SUPERVISOR,
+        help="Seconds between two heartbeats of a worker process.",
+    )
+
+    # Development
+    reload: bool = option(
+        kinds.Flag(),
+        default=False,
+        group=DEVELOPMENT,
+        later=_RELOAD,
+        help="Restart when a source file changes.",
+    )
+    reload_dirs: list[str] = option(
+        kinds.Words(metavar="PATH"),
+        default=[],
+        flag="--reload-dir",
+        group=DEVELOPMENT,
+        later=_RELOAD,
+        default_text="current folder",
+        help="Watch this folder. May be repeated.",
+    )
+    reload_includes: list[str] = option(
+        kinds.Words(metavar="GLOB"),
+        default=["*.py"],
+        flag="--reload-include",
+        group=DEVELOPMENT,
+        later=_RELOAD,
+        help="Watch files of this pattern. May be repeated.",
+    )
+    reload_excludes: list[str] = option(
+        kinds.Words(metavar="GLOB"),
+        default=[],
+        flag="--reload-exclude",
+        group=DEVELOPMENT,
+        later=_RELOAD,
+        help="Do not watch files of this pattern. May be repeated.",
+    )
+    reload_delay: int | float = option(
+        kinds.Seconds(),
+        default=0.25,
+        group=DEVELOPMENT,
+        later=_RELOAD,
+        help="Seconds between a change and the restart.",
+    )
+
+    # Logging & health
+    log_level: str | int = option(
+        kinds.LogLevel(("critical", "error", "warning", "info", "debug", "trace")),
+        default="info",
+        group=LOGGING,
+        help="The least severe message to log.",
+    )
+    log_config: str | dict[str, Any] | None = option(
+        kinds.LogConfig(),
+        group=LOGGING,
+        help="Logging configuration: a .json, .yaml or .ini file as logging.config takes it.",
+    )
+    log_format: str = option(
+        kinds.Choice(("auto", "text", "json")),
+        default="auto",
+        group=LOGGING,
+        help="How lines are written when there is no --log-config. auto is text.",
+    )
+    access_log: bool = option(
+        kinds.Flag(),
+        default=True,
+        group=LOGGING,
+        help="Log each request.",
+    )
+    use_colors: bool | None = option(
+        kinds.Flag(),
+        group=LOGGING,
+        default_text="on a terminal",
+        help="Colour the level names.",
+    )
+    health_path: str | None = option(
+        kinds.UrlPath(),
+        group=LOGGING,
+        help="The server itself answers this path: 200 when ready, 503 while it starts or stops. pronghorn healthcheck asks it.",
+    )
+
+    # Headers & proxies
+    proxy_headers: bool = option(
+        kinds.Flag(),
+        default=True,
+        group=PROXY,
+        help="Take client address and scheme from X-Forwarded-For and X-Forwarded-Proto of trusted peers.",
+    )
+    forwarded_allow_ips: str = option(
+        kinds.Addresses(),
+        default="127.0.0.1,::1",
+        ambient="FORWARDED_ALLOW_IPS",
+        group=PROXY,
+        default_text="$FORWARDED_ALLOW_IPS or 127.0.0.1,::1",
+        help="Trusted peers: addresses and networks with commas between; unix: is any Unix socket peer, * is everyone.",
+    )
+    headers: list[tuple[str, str]] = option(
+        kinds.Headers(),
+        default=[],
+        flag="--header",
+        group=PROXY,
+        help="Add this header to every response. May be repeated.",
+    )
+    server_header: bool = option(
+        kinds.Flag(),
+        default=True,
+        group=PROXY,
+        help="Send a Server header.",
+    )
+    date_header: bool = option(
+        kinds.Flag(),
+        default=True,
+        group=PROXY,
+        help="Send a Date header.",
+    )
+
+    # Timeouts
+    timeout_keep_alive: int | float = option(
+        kinds.Seconds(),
+        default=5,
+        group=TIMEOUTS,
+        help="Seconds an idle connection is kept for its next request.",
+    )
+    timeout_header: int | float = option(
+        kinds.Seconds(zero=False),
+        default=30,
+        group=TIMEOUTS,
+        help="Seconds a request's head may take to arrive, from its first byte.",
+    )
+    timeout_body: int | float = option(
+        kinds.Seconds(zero=False),
+        default=60,
+        group=TIMEOUTS,
+        help="Seconds a request's body may pause between two pieces.",
+    )
+    timeout_graceful_shutdown: int | float | None = option(
+        kinds.Seconds(),
+        group=TIMEOUTS,
+        default_text="no limit",
+        help="Seconds that requests in progress get to finish at shutdown.",
+    )
+
+    # Limits
+    limit_request_line: int = option(
+        kinds.Whole(1, metavar="BYTES"),
+        default=8190,
+        group=LIMITS,
+        help="Longest request line in bytes; a longer one is answered 414.",
+    )
+    limit_request_headers: int = option(
+        kinds.Whole(1, metavar="COUNT"),
+        default=100,
+        group=LIMITS,
+        help="Most header fields of a request; more are answered 431.",
+    )
+    limit_request_header_bytes: int = option(
+        kinds.Whole(1, metavar="BYTES"),
+        default=65536,
+        group=LIMITS,
+        help="Most bytes of all header fields together; more are answered 431.",
+    )
+    limit_request_body: int | None = option(
+        kinds.Whole(0, metavar="BYTES"),
+        group=LIMITS,
+        default_text="no limit",
+        help="Largest request body in bytes; a larger one is answered 413.",
+    )
+    h11_max_incomplete_event_size: int | None = option(
+        kinds.Whole(1, metavar="BYTES"),
+        group=LIMITS,
+        help="Most bytes of a request head that the h11 parser holds while the rest is still to come.",
+    )
+
+    # WebSocket
+    ws_max_size: int = option(
+        kinds.Whole(1, metavar="BYTES"),
+        default=16777216,
+        group=WEBSOCKETS,
+        later=_WEBSOCKETS,
+        help="Largest message in bytes.",
+    )
+    ws_max_queue: int = option(
+        kinds.Whole(1, metavar="COUNT"),
+        default=32,
+        group=WEBSOCKETS,
+        later=_WEBSOCKETS,
+        help="Most messages held for an application that does not take them.",
+    )
+    ws_ping_interval: int | float | None = option(
+        kinds.Seconds(zero=False),
+        default=20,
+        nullable=True,
+        group=WEBSOCKETS,
+        later=_WEBSOCKETS,
+        help="Seconds between two pings.",
+    )
+    ws_ping_timeout: int | float | None = option(
+        kinds.Seconds(zero=False),
+        default=20,
+        nullable=True,
+        group=WEBSOCKETS,
+        later=_WEBSOCKETS,
+        help="Seconds a ping may stay without an answer.",
+    )
+    ws_per_message_deflate: bool = option(
+        kinds.Flag(),
+        default=True,
+        valued=True,
+        group=WEBSOCKETS,
+        later=_WEBSOCKETS,
+        help="Offer compression.",
+    )
+
+    # TLS
+    ssl_keyfile: str | None = option(
+        kinds.File(),
+        group=TLS,
+        help="Private key, PEM. Without it the key is looked for in --ssl-certfile.",
+    )
+    ssl_certfile: str | None = option(
+        kinds.File(),
+        group=TLS,
+        help="Certificate and its chain, PEM. With it the server speaks TLS.",
+    )
+    ssl_keyfile_password: str | None = option(
+        kinds.Text(),
+        secret=True,
+        group=TLS,
+        help="Password of the private key. Rather in a variable than on the command line, which others can see.",
+    )
+    ssl_version: int = option(
+        kinds.Whole(0),
+        default=17,  # ssl.PROTOCOL_TLS_SERVER
+        group=TLS,
+        help="A PROTOCOL_ constant of Python's ssl module. 17 negotiates the best version.",
+    )
+    ssl_cert_reqs: int = option(
+        kinds.Whole(0, 2),
+        default=0,  # ssl.CERT_NONE
+        group=TLS,
+        help="Client certificates: 0 none, 1 optional, 2 required.",
+    )
+    ssl_ca_certs: str | None = option(
+        kinds.File(),
+        group=TLS,
+        help="Authorities that client certificates must come from, PEM.",
+    )
+    ssl_ciphers: str | None = option(
+        kinds.Text(),
+        group=TLS,
+        default_text="OpenSSL's own",
+        help="Ciphers of TLS 1.2 in OpenSSL's notation. It does not set a minimum version.",
+    )
+
+    environ: InitVar[MutableMapping[str, str] | None] = None
+
+    def __post_init__(self, environ: MutableMapping[str, str] | None) -> None:
+        """Read each value by its kind, then look at those that depend on each other."""
+        environ = os.environ if environ is None else environ
+        values: dict[str, Any] = {}
+        for name, told in OPTIONS.items():
+            value = getattr(self, name)
+            if value is None and told.ambient and environ.get(told.ambient):
+                value = told.read_ambient(environ[told.ambient])
+            values[name] = value = told.read_code(value)
+            # Server.serve() is one process whatever `workers` says; whoever starts processes looks at it.
+            if name != "workers":
+                told.require_available(value, code=True)
+            if (
+                name == "env_file" and value is not None
+            ):  # declared before the options that have an ambient variable
+                load_env_file(value, environ)
+            object.__setattr__(self, name, value)
+        if not (isinstance(self.app, str) or callable(self.app)):
+            raise OPTIONS["app"].fault("there is no application to serve", source=None, code=True)
+        check_together(values, code=True)
+
+
+OPTIONS: Mapping[str, Option] = declared(Config)
+"""Every declared option by name, `app` first."""
+
+GROUPS = (APPLICATION, BINDING, WORKERS, DEVELOPMENT, LOGGING, PROXY, TIMEOUTS, LIMITS, WEBSOCKETS, TLS)
+"""The headings of help and reference, in their order."""
+
+
+def check_together(values: Mapping[str, Any], *, code: bool) -> None:
+    """Raise UsageError when values that are sound one by one contradict each other.
+
+    What Uvicorn lets pass without harm, such as a port beside a Unix socket, is not refused here.
+    """
+
+    def refuse(name: str, other: str, message: str) -> None:
+        named = other if code else OPTIONS[other].flag
+        raise OPTIONS[name].fault(message.format(named), source=None, code=code)
+
+    if values["uds"] is not None and values["fd"] is not None:
+        refuse("fd", "uds", "cannot be given together with {}, listen on one of them")
+    if values["ssl_keyfile"] is not None and values["ssl_certfile"] is None:
+        refuse("ssl_keyfile", "ssl_certfile", "a key is of no use without {}")
+
+
+def load_env_file(path: str, environ: MutableMapping[str, str]) -> list[str]:
+    """Add the variables of a .env file that are not set yet, and return the names of those that were added.
+
+    Raises UsageError when python-dotenv is not installed or the file is not text.
+    """
+    try:
+        from dotenv import dotenv_values  # noqa: PLC0415  # an extra
+    except ImportError:
+        raise UsageError(
+            "reading it needs python-dotenv, which is not installed",
+            option="--env-file",
+            hint="Install pronghorn[dotenv]",
+        ) from None
+    try:
+        found = dotenv_values(path, encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as exc:
+        raise UsageError(f"{path!r} cannot be read: {exc}", option="--env-file") from None
+    added = {name: value for name, value in found.items() if value is not None and name not in environ}
+    environ.update(added)
+    return list(added)

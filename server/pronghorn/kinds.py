@@ -1,0 +1,388 @@
+"""What a value may be: one class for each sort.
+
+A `Kind` knows how its values are written as text (a flag's argument, an environment variable), how they look as data (TOML,
+Python) and how they are shown. It raises ValueError with the fault alone; the `Option` that reads through it adds which option
+it is and where the value came from. Reading is strict: what is not clearly meant is a mistake, and is told so.
+"""
+
+# A value of the wrong type is the user's mistake like any other bad value, so it is a ValueError throughout.
+# ruff: noqa: TRY004
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pronghorn.errors import did_you_mean
+
+TRUE = frozenset({"true", "1", "yes", "on"})
+FALSE = frozenset({"false", "0", "no", "off"})
+
+_NAME = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"  # a token: RFC 9110, section 5.6.2
+_IMPORT_STRING = re.compile(r"[^\W\d][\w.]*:[^\W\d][\w.]*")
+
+
+class Kind:
+    """One sort of value. `metavar` stands for it in usage lines, `type` in the reference."""
+
+    metavar: str = "TEXT"
+    type: str = "text"
+    repeatable: bool = False
+
+    def from_text(self, text: str) -> Any:
+        """The value that a flag's argument or an environment variable spells."""
+        return text
+
+    def from_data(self, value: Any) -> Any:
+        """The value that TOML or Python gives. Text is read as a flag's would be, so port="8000" is a port."""
+        if isinstance(value, str):
+            return self.from_text(value)
+        raise ValueError(f"expected {self.type}, not {value!r}")
+
+    def from_table(self, value: Any) -> Any:
+        """The value that a TOML table gives."""
+        return self.from_data(value)
+
+    def show(self, value: Any) -> str:
+        """The value as one could write it."""
+        return str(value)
+
+
+@dataclass(frozen=True)
+class Text(Kind):
+    """Any text, with another word for it in usage lines."""
+
+    metavar: str = "TEXT"
+
+
+class ImportedApp(Kind):
+    """The application: "module:attribute", or in code the application itself."""
+
+    metavar = "APP"
+    type = "module:attribute"
+
+    def from_data(self, value: Any) -> Any:
+        """Anything callable may be an application."""
+        return value if callable(value) else super().from_data(value)
+
+
+@dataclass(frozen=True)
+class File(Kind):
+    """A path that must lead to a file that can be read, or to a folder."""
+
+    folder: bool = False
+    metavar: str = "PATH"
+
+    @property
+    def type(self) -> str:  # type: ignore[override]
+        """What the path leads to."""
+        return "folder" if self.folder else "file"
+
+    def from_text(self, text: str) -> str:
+        """The path as it was given; whether it can be used is found out now, not at the first request."""
+        path = Path(text)
+        try:
+            if self.folder:
+                if not path.is_dir():
+                    raise ValueError(
+                        f"{text!r} is not a folder" if path.exists() else f"no such folder: {text!r}"
+                    )
+            elif path.is_dir():
+                raise ValueError(f"{text!r} is a folder, not a file")
+            else:
+                with path.open("rb"):
+                    pass
+        except OSError as exc:
+            reason = (exc.strerror or "cannot be read").lower()
+            raise ValueError(
+                f"no such file: {text!r}" if isinstance(exc, FileNotFoundError) else f"{text!r}: {reason}"
+            ) from None
+        return text
+
+    def from_data(self, value: Any) -> Any:
+        """Python may give a path object."""
+        return super().from_data(os.fspath(value) if isinstance(value, os.PathLike) else value)
+
+
+class LogConfig(File):
+    """A logging configuration: a file, or in code the dictionary itself."""
+
+    def from_data(self, value: Any) -> Any:
+        """A dictionary is what `logging.config.dictConfig` takes."""
+        return dict(value) if isinstance(value, Mapping) else super().from_data(value)
+
+
+class UrlPath(Kind):
+    """The path of a URL, alone."""
+
+    metavar = "PATH"
+    type = "URL path"
+
+    def from_text(self, text: str) -> str:
+        """An absolute path in the characters that a request line carries as they are (RFC 3986, section 3.3)."""
+        if not re.fullmatch(r"/[A-Za-z0-9/._~!$&'()*+,;=:@-]*", text):
+            raise ValueError(f"{text!r} is not a URL path such as /healthz")
+        return text
+
+
+@dataclass(frozen=True)
+class SocketPath(Kind):
+    """A path where a Unix socket is, or will be made."""
+
+    metavar: str = "PATH"
+    type: str = "path"
+
+    def from_text(self, text: str) -> str:
+        """Any path but the empty one, which would not be seen in the file system."""
+        if not text:
+            raise ValueError("the path is empty")
+        return text
+
+    def from_data(self, value: Any) -> Any:
+        """Python may give a path object."""
+        return super().from_data(os.fspath(value) if isinstance(value, os.PathLike) else value)
+
+
+@dataclass(frozen=True)
+class Whole(Kind):
+    """A whole number within bounds, both included."""
+
+    low: int = 0
+    high: int | None = None
+    metavar: str = "INT"
+    type: str = "whole number"
+
+    def from_text(self, text: str) -> int:
+        """Decimal digits alone: int() would take "1_0" and " 7 " and more that nobody means."""
+        if not re.fullmatch(r"-?[0-9]{1,18}", text):
+            raise ValueError(f"{text!r} is not a whole number")
+        return self.from_data(int(text))
+
+    def from_data(self, value: Any) -> int:
+        """An integer; True is none."""
+        if isinstance(value, bool) or not isinstance(value, int):
+            number: int = super().from_data(value)
+            return number
+        if value < self.low or (self.high is not None and value > self.high):
+            bounds = f"at least {self.low}" if self.high is None else f"between {self.low} and {self.high}"
+            raise ValueError(f"{int(value)} is out of range, it must be {bounds}")
+        return int(value)
+
+
+@dataclass(frozen=True)
+class Seconds(Kind):
+    """A duration in seconds, decimals allowed. `zero` tells whether none at all is a duration here."""
+
+    zero: bool = True
+    metavar: str = "SECONDS"
+    type: str = "seconds"
+
+    def from_text(self, text: str) -> int | float:
+        """Digits with or without decimals; no sign, exponent, nan or inf."""
+        if not re.fullmatch(r"[0-9]{1,12}(\.[0-9]{1,9})?", text):
+            raise ValueError(f"{text!r} is not a number of seconds")
+        return self.from_data(float(text) if "." in text else int(text))
+
+    def from_data(self, value: Any) -> int | float:
+        """A number that is not negative."""
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            number: int | float = super().from_data(value)
+            return number
+        if not 0 <= value < 1e12:  # also what nan and inf fail
+            raise ValueError(f"{value!r} is out of range, it must be a number of seconds from 0")
+        if value == 0 and not self.zero:
+            raise ValueError("0 is out of range, it must be more than 0 seconds")
+        return value
+
+
+class Flag(Kind):
+    """Yes or no."""
+
+    metavar = "BOOLEAN"
+    type = "boolean"
+
+    def from_text(self, text: str) -> bool:
+        """Only words that say yes or no; anything else is a mistake, not a yes."""
+        word = text.strip().lower()
+        if word in TRUE:
+            return True
+        if word in FALSE:
+            return False
+        raise ValueError(f"{text!r} is neither true nor false (true, false, 1, 0, yes, no, on, off)")
+
+    def from_data(self, value: Any) -> bool:
+        """A boolean, or a word for one."""
+        if isinstance(value, bool):
+            return value
+        answer: bool = super().from_data(value)
+        return answer
+
+    def show(self, value: Any) -> str:
+        """As TOML writes it."""
+        return "true" if value else "false"
+
+
+@dataclass(frozen=True)
+class Choice(Kind):
+    """One of a few words; with `attribute`, or "module:attribute", or in code the object itself."""
+
+    words: tuple[str, ...]
+    attribute: bool = False
+
+    @property
+    def metavar(self) -> str:  # type: ignore[override]
+        """All the words."""
+        return f"[{'|'.join(self.words)}{'|module:attribute' if self.attribute else ''}]"
+
+    @property
+    def type(self) -> str:  # type: ignore[override]
+        """All the words."""
+        return self._listed()
+
+    def _listed(self) -> str:
+        words = [*self.words, *(["module:attribute"] if self.attribute else [])]
+        return f"{', '.join(words[:-1])} or {words[-1]}"
+
+    def from_text(self, text: str) -> str:
+        """One of the words, in any case."""
+        if text.lower() in self.words:
+            return text.lower()
+        if self.attribute and _IMPORT_STRING.fullmatch(text):
+            return text
+        near = did_you_mean(text.lower(), self.words)
+        raise ValueError(f"{text!r} is not {self._listed()}" + (f". {near}" if near else ""))
+
+    def from_data(self, value: Any) -> Any:
+        """A word, or an object where one may be named."""
+        return value if self.attribute and callable(value) else super().from_data(value)
+
+
+class LogLevel(Choice):
+    """A log level by name, or in code by number."""
+
+    def from_data(self, value: Any) -> Any:
+        """Python's levels are numbers."""
+        if isinstance(value, int) and not isinstance(value, bool):
+            return value
+        return super().from_data(value)
+
+
+class FileMode(Kind):
+    """Permission bits, written in octal as chmod takes them."""
+
+    metavar = "OCTAL"
+    type = "octal mode"
+
+    def from_text(self, text: str) -> int:
+        """Octal with or without a leading 0 or 0o."""
+        if not re.fullmatch(r"(0o?)?[0-7]{3}", text):
+            raise ValueError(f"{text!r} is not an octal mode such as 660")
+        return int(text.removeprefix("0o"), 8)
+
+    def from_data(self, value: Any) -> int:
+        """In code 0o660, as `os.chmod` takes it."""
+        if isinstance(value, bool) or not isinstance(value, int):
+            mode: int = super().from_data(value)
+            return mode
+        if not 0 <= value <= 0o777:
+            raise ValueError(f"{int(value)} is not a file mode, write 0o660 or '660'")
+        return int(value)
+
+    def from_table(self, value: Any) -> int:
+        """In quotes: 440 and 0o440 are both numbers once TOML has been read, and only one of them was meant."""
+        if not isinstance(value, str):
+            raise ValueError('write the mode in quotes, such as "660"')
+        return self.from_text(value)
+
+    def show(self, value: Any) -> str:
+        """In octal again."""
+        return f"{value:03o}"
+
+
+@dataclass(frozen=True)
+class Words(Kind):
+    """A list of texts: the flag is given once for each, a variable holds them with spaces between."""
+
+    metavar: str = "TEXT"
+    type: str = "list of text"
+    repeatable: bool = True
+
+    def from_text(self, text: str) -> list[str]:
+        """The words of a variable."""
+        return text.split()
+
+    def from_data(self, value: Any) -> list[str]:
+        """A list, or one text alone, which is not split: a path may have a space."""
+        if isinstance(value, str):
+            return [value]
+        if not isinstance(value, Sequence) or not all(isinstance(item, str) for item in value):
+            raise ValueError(f"expected {self.type}, not {value!r}")
+        return list(value)
+
+    def show(self, value: Any) -> str:
+        """With spaces between."""
+        return " ".join(value)
+
+
+@dataclass(frozen=True)
+class Addresses(Kind):
+    """Addresses with commas between, or a list of them; held as one text."""
+
+    metavar: str = "LIST"
+    type: str = "comma-separated list"
+
+    def from_data(self, value: Any) -> str:
+        """A list is joined."""
+        return ",".join(Words.from_data(Words(type=self.type), value))
+
+
+class Headers(Kind):
+    """Header fields, each Name:Value."""
+
+    metavar = "NAME:VALUE"
+    type = "list of Name:Value"
+    repeatable = True
+
+    # Where one field ends and the next begins in a variable: a blank, then a token and a colon (but not a URL's).
+    _NEXT = re.compile(rf"\s+(?={_NAME}:(?!//))")
+    # They say where a message ends, and the server alone knows that.
+    _FRAMING = frozenset({"content-length", "transfer-encoding"})
+
+    def from_text(self, text: str) -> list[tuple[str, str]]:
+        """The fields of a variable: one a line, or with spaces between as Uvicorn has them."""
+        fields = text.split("\n") if "\n" in text else self._NEXT.split(text)
+        return [self.pair(item) for item in fields if item.strip()]
+
+    def from_data(self, value: Any) -> list[tuple[str, str]]:
+        """A list of "Name:Value" or of (name, value), or one "Name:Value"."""
+        items = [value] if isinstance(value, str) else value
+        if not isinstance(items, Sequence):
+            raise ValueError(f"expected a {self.type}, not {value!r}")
+        return [self.pair(item) for item in items]
+
+    def pair(self, item: Any) -> tuple[str, str]:
+        """One field, fit to be sent: RFC 9110, sections 5.1 and 5.5."""
+        if isinstance(item, str):
+            name, colon, value = item.strip().partition(":")
+            if not colon:
+                raise ValueError(f"{item!r} has no colon, write Name:Value")
+        elif isinstance(item, Sequence) and len(item) == 2 and all(isinstance(part, str) for part in item):
+            name, value = item
+        else:
+            raise ValueError(f"{item!r} is not a Name:Value pair")
+        value = value.strip(" \t")
+        if not re.fullmatch(_NAME, name):
+            raise ValueError(f"{name!r} is not a header name")
+        if name.lower() in self._FRAMING:
+            raise ValueError(f"{name} is for the server to set")
+        if not re.fullmatch(r"[\t\x20-\x7e\x80-\xff]*", value):
+            raise ValueError(f"{value!r} cannot be sent as a header value")
+        return name, value
+
+    def show(self, value: Any) -> str:
+        """One field after the other."""
+        return " ".join(f"{name}:{content}" for name, content in value)
