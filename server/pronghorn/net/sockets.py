@@ -1,0 +1,229 @@
+"""Listening sockets: TCP, Unix, and inherited descriptors.
+
+Everything that can go wrong goes wrong here, before an application is told to start, and says which
+option to change. The sockets come back bound, listening, non-blocking and not inheritable.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, NoReturn
+
+from pronghorn.errors import StartupError
+
+if TYPE_CHECKING:
+    from pronghorn.net.unix_socket import SocketFile
+
+# With port 0 the kernel picks a port for the first address, and the others follow; it may be taken there.
+_SAME_PORT_ATTEMPTS = 5
+
+
+@dataclass(slots=True)
+class Listener:
+    """One listening socket, and what is known about where it came from.
+
+    ``address`` is for people: ``127.0.0.1:8000``, ``[::1]:8000`` or a path.
+    """
+
+    sock: socket.socket
+    kind: Literal["tcp", "unix", "fd"]
+    address: str
+    file: SocketFile | None = None
+
+    def close(self) -> None:
+        """Stop listening; remove the socket file if it is ours. An inherited socket has none."""
+        file, self.file = self.file, None
+        if file is not None:
+            file.remove()
+        self.sock.close()
+
+
+def open_listeners(
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    uds: str | None = None,
+    fd: int | None = None,
+    backlog: int = 2048,
+    uds_mode: int | None = None,
+    uds_group: str | None = None,
+) -> list[Listener]:
+    """Open what the options ask for; ``fd`` goes before ``uds``, ``uds`` before ``host`` and ``port``.
+
+    A host name gives one listener for each of its addresses; an empty host means all interfaces. A Unix
+    socket gets mode 0o666, as Uvicorn gives it, unless ``uds_mode`` says otherwise; with ``uds_group``
+    alone it gets 0o660, since a group would mean nothing if everybody could connect.
+
+    Raises ``StartupError``, naming the option and the way out.
+    """
+    if fd is not None:
+        return [_adopt(fd, backlog)]
+    if uds is not None:
+        # Imported here because it needs fcntl and grp, and Windows, which has neither, can serve TCP.
+        from pronghorn.net import unix_socket  # noqa: PLC0415
+
+        sock, file = unix_socket.listen(uds, backlog=backlog, mode=uds_mode, group=uds_group)
+        sock.setblocking(False)
+        return [Listener(sock, "unix", uds, file)]
+    return _open_tcp(host, port, backlog)
+
+
+def describe(listener: Listener, tls: bool) -> str:
+    """Say where a listener can be reached, as the "running on" line shows it."""
+    if listener.kind == "tcp":
+        return f"{'https' if tls else 'http'}://{listener.address}"
+    return f"{'unix socket' if listener.kind == 'unix' else 'socket'} {listener.address}"
+
+
+# --- TCP -----------------------------------------------------------------------------------------------------
+
+
+def _open_tcp(host: str, port: int, backlog: int) -> list[Listener]:
+    name = host[1:-1] if host.startswith("[") and host.endswith("]") else host
+    try:
+        found = socket.getaddrinfo(name or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except (OSError, UnicodeError, OverflowError) as exc:
+        raise StartupError(
+            f"cannot resolve {host!r}: {getattr(exc, 'strerror', None) or exc}",
+            option="--host",
+            hint="Give an address of this machine, such as 127.0.0.1, 0.0.0.0 or ::1",
+        ) from exc
+    addresses = list(dict.fromkeys((family, sockaddr) for family, _, _, _, sockaddr in found))
+    for attempt in range(_SAME_PORT_ATTEMPTS):
+        try:
+            return _bind_all(addresses, port, backlog)
+        except _PickedPortTakenError as exc:
+            if attempt == _SAME_PORT_ATTEMPTS - 1:
+                _tcp_failed(exc.cause, exc.address)
+    raise AssertionError("unreachable")  # pragma: no cover
+
+
+class _PickedPortTakenError(Exception):
+    def __init__(self, cause: OSError, address: str) -> None:
+        super().__init__(address)
+        self.cause = cause
+        self.address = address
+
+
+def _bind_all(addresses: Sequence[tuple[int, tuple[object, ...]]], port: int, backlog: int) -> list[Listener]:
+    listeners: list[Listener] = []
+    absent: tuple[OSError, str] | None = None
+    chosen = port
+    try:
+        for family, sockaddr in addresses:
+            target = (sockaddr[0], chosen, *sockaddr[2:])
+            try:
+                sock = _listen_tcp(family, target, backlog)
+            except OSError as exc:
+                address = _display(target)
+                if exc.errno in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
+                    # "localhost" names ::1 on machines that have no IPv6; one address of a name is enough.
+                    absent = absent or (exc, address)
+                    continue
+                if exc.errno == errno.EADDRINUSE and port == 0 and listeners:
+                    raise _PickedPortTakenError(exc, address) from exc
+                _tcp_failed(exc, address)
+            chosen = sock.getsockname()[1]
+            listeners.append(Listener(sock, "tcp", _display(sock.getsockname())))
+        if not listeners and absent is not None:
+            _tcp_failed(*absent)
+    except BaseException:
+        for listener in listeners:
+            listener.close()
+        raise
+    return listeners
+
+
+def _listen_tcp(family: int, sockaddr: tuple[object, ...], backlog: int) -> socket.socket:
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        # A restart must not wait for the last run's connections to leave TIME_WAIT.
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            # Else ``::`` would also take the IPv4 port, and clash with the 0.0.0.0 of the same name.
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        sock.bind(sockaddr)
+        sock.listen(backlog)
+        sock.setblocking(False)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _tcp_failed(exc: OSError, address: str) -> NoReturn:
+    option, message, hint = "--host", f"cannot listen on {address}: {exc.strerror}", None
+    if exc.errno == errno.EADDRINUSE:
+        option, message = "--port", f"{address} is already in use"
+        hint = "Stop the other server, or choose another port; --port 0 picks a free one"
+    elif exc.errno in (errno.EACCES, errno.EPERM):
+        option, message = "--port", f"not allowed to listen on {address}"
+        hint = (
+            "Low ports need privileges (CAP_NET_BIND_SERVICE); choose a port above 1023, or use --fd or --uds"
+        )
+    elif exc.errno == errno.EADDRNOTAVAIL:
+        message = f"{address} is not an address of this machine"
+        hint = "Use 0.0.0.0 or :: to listen on every interface"
+    elif exc.errno == errno.EAFNOSUPPORT:
+        message = f"this machine cannot use {address}: {exc.strerror}"
+    raise StartupError(message, option=option, hint=hint) from exc
+
+
+def _display(sockaddr: tuple[object, ...]) -> str:
+    host, port = sockaddr[0], sockaddr[1]
+    return f"[{host}]:{port}" if len(sockaddr) == 4 else f"{host}:{port}"
+
+
+# --- inherited -----------------------------------------------------------------------------------------------
+
+
+def _adopt(fd: int, backlog: int) -> Listener:
+    """Listen on a duplicate of an inherited descriptor; its family comes from the socket, never from us."""
+    try:
+        duplicate = os.dup(fd)
+    except OSError as exc:
+        _fd_failed(fd, "is not open", "The parent must leave it open; systemd passes 3 and up", exc)
+    try:
+        sock = socket.socket(fileno=duplicate)
+    except OSError as exc:
+        os.close(duplicate)
+        _fd_failed(fd, "is not a socket", None, exc)
+    try:
+        _check_inherited(sock, fd, backlog)
+        sock.setblocking(False)
+    except BaseException:
+        sock.close()
+        raise
+    name = sock.getsockname()
+    if sock.family == socket.AF_UNIX:
+        address = (
+            name.decode(errors="backslashreplace").replace("\0", "@") if isinstance(name, bytes) else name
+        )
+    else:
+        address = _display(name)
+    return Listener(sock, "fd", address)
+
+
+def _check_inherited(sock: socket.socket, fd: int, backlog: int) -> None:
+    if sock.family not in (socket.AF_INET, socket.AF_INET6, socket.AF_UNIX):
+        _fd_failed(fd, f"is a socket of another family, {sock.family!r}", None)
+    if sock.type != socket.SOCK_STREAM:
+        _fd_failed(fd, "is not a stream socket", "In a systemd unit it is ListenStream=.")
+    if sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+        return  # Its backlog is the business of whoever made it listen.
+    name = sock.getsockname()
+    if not name or (sock.family != socket.AF_UNIX and name[1] == 0):
+        # listen() would succeed, on a port that nobody knows.
+        _fd_failed(fd, "is a socket that is not bound", None)
+    try:
+        sock.listen(backlog)
+    except OSError as exc:
+        _fd_failed(fd, "is a connection, not a listening socket", "In a systemd unit it is Accept=no.", exc)
+
+
+def _fd_failed(fd: int, what: str, hint: str | None, cause: OSError | None = None) -> NoReturn:
+    raise StartupError(f"descriptor {fd} {what}", option="--fd", hint=hint) from cause
