@@ -76,8 +76,8 @@ lint: $(READY) ## Check style, types and shell scripts; change nothing
 	@scripts/lint
 
 .PHONY: bench
-bench: $(READY) ## Compare CPU time per request with other servers, in turns (BENCH_ARGS="--rounds 2 --json out.json")
-	@$(BIN)/python scripts/bench $(BENCH_ARGS)
+bench: ## Compare CPU time per request with other servers, in turns (BENCH_ARGS="--rounds 2 --json out.json")
+	@"$$(scripts/python)" scripts/bench $(BENCH_ARGS)
 
 ##@ Housekeeping
 
