@@ -94,11 +94,8 @@ class TrustedProxies:
 
     def _walk(self, value: bytes) -> tuple[str, int] | None:
         client: tuple[str, int] | None = None
-        rest: bytes = value
-        more = True
-        while more:
-            more, rest, entry = _pop(rest)
-            hop = _parse(entry)
+        for entry in reversed(value.split(b",")):
+            hop = _parse(entry.strip(b" \t"))
             if hop is None:
                 break
             host, port, address = hop
@@ -131,12 +128,6 @@ class ProxyHeadersMiddleware:
         await self.app(scope, receive, send)
 
 
-def _pop(value: bytes) -> tuple[bool, bytes, bytes]:
-    """Split the last entry off: whether anything stands before it, that, and the entry."""
-    before, comma, entry = value.rpartition(b",")
-    return bool(comma), before, entry.strip(b" \t")
-
-
 def _parse(entry: bytes) -> tuple[str, int, IPv4Address | IPv6Address] | None:
     """Read ``192.0.2.1``, ``192.0.2.1:80``, ``2001:db8::1`` or ``[2001:db8::1]:80``; None for all else."""
     if not entry.isascii():
@@ -154,11 +145,11 @@ def _parse(entry: bytes) -> tuple[str, int, IPv4Address | IPv6Address] | None:
     # A zone ("fe80::1%eth0") means nothing to another machine, and ipaddress takes any character in one.
     if "%" in host or (port and not (port.isdecimal() and len(port) <= 5)):
         return None
+    number = int(port or 0)
     try:
-        address = ip_address(host)
+        return (host, number, _unmapped(ip_address(host))) if number < 65536 else None
     except ValueError:
         return None
-    return host, int(port or 0), _unmapped(address)
 
 
 def _unmapped(address: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
