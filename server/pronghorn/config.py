@@ -22,10 +22,9 @@ BINDING = "Connection & binding"
 APPLICATION = "Application"
 WORKERS = "Workers & concurrency"
 DEVELOPMENT = "Development"
-LOGGING = "Logging & health"
+LOGGING = "Logging"
 PROXY = "Headers & proxies"
-TIMEOUTS = "Timeouts"
-LIMITS = "Limits"
+LIMITS = "Timeouts & limits"
 WEBSOCKETS = "WebSocket"
 TLS = "TLS"
 
@@ -87,11 +86,206 @@ class Config:
         group=BINDING,
         help="Listen on the socket that is open as this file descriptor; its family is its own.",
     )
+
+    # Workers & concurrency
+    workers: int = option(
+        kinds.Whole(1, metavar="COUNT"),
+        default=1,
+        ambient="WEB_CONCURRENCY",
+        group=WORKERS,
+        later="more than one worker process comes with a later version",
+        default_text="$WEB_CONCURRENCY or 1",
+        help="How many worker processes.",
+    )
+    loop: str | Callable[..., Any] = option(
+        kinds.Choice(("auto", "asyncio", "uvloop"), attribute=True),
+        default="auto",
+        group=WORKERS,
+        help="Event loop. auto is uvloop where it is installed.",
+    )
+    http: str | Callable[..., Any] = option(
+        kinds.Choice(("auto", "h11", "httptools"), attribute=True),
+        default="auto",
+        group=WORKERS,
+        help="HTTP/1.1 parser. auto is httptools where it is installed.",
+    )
+    http2: bool = option(
+        kinds.Flag(),
+        default=False,
+        group=WORKERS,
+        later="HTTP/2 comes with a later version",
+        help="Speak HTTP/2 too, over TLS and in clear text.",
+    )
+    ws: str | Callable[..., Any] = option(
+        kinds.Choice(("auto", "none", "websockets", "websockets-sansio", "wsproto"), attribute=True),
+        default="auto",
+        group=WORKERS,
+        later=_WEBSOCKETS,
+        ready=("none",),
+        help="WebSocket implementation. For now auto is none.",
+    )
+    limit_concurrency: int | None = option(
+        kinds.Whole(1, metavar="COUNT"),
+        group=WORKERS,
+        help="Serve this many requests at a time and refuse the next with 503.",
+    )
     backlog: int = option(
         kinds.Whole(0, 2**31 - 1, metavar="COUNT"),
         default=2048,
-        group=BINDING,
+        group=WORKERS,
         help="How many connections may wait to be accepted.",
+    )
+
+    # Development
+    reload: bool = option(
+        kinds.Flag(),
+        default=False,
+        group=DEVELOPMENT,
+        later=_RELOAD,
+        help="Restart when a source file changes.",
+    )
+    reload_dirs: list[str] = option(
+        kinds.Words(metavar="PATH"),
+        default=[],
+        flag="--reload-dir",
+        group=DEVELOPMENT,
+        later=_RELOAD,
+        default_text="current folder",
+        help="Watch this folder. May be repeated.",
+    )
+    reload_includes: list[str] = option(
+        kinds.Words(metavar="GLOB"),
+        default=["*.py"],
+        flag="--reload-include",
+        group=DEVELOPMENT,
+        later=_RELOAD,
+        help="Watch files of this pattern. May be repeated.",
+    )
+    reload_excludes: list[str] = option(
+        kinds.Words(metavar="GLOB"),
+        default=[],
+        flag="--reload-exclude",
+        group=DEVELOPMENT,
+        later=_RELOAD,
+        help="Do not watch files of this pattern. May be repeated.",
+    )
+    reload_delay: int | float = option(
+        kinds.Seconds(),
+        default=0.25,
+        group=DEVELOPMENT,
+        later=_RELOAD,
+        help="Seconds between a change and the restart.",
+    )
+
+    # Logging
+    log_level: str | int = option(
+        kinds.LogLevel(("critical", "error", "warning", "info", "debug", "trace")),
+        default="info",
+        group=LOGGING,
+        help="The least severe message to log.",
+    )
+    log_config: str | dict[str, Any] | None = option(
+        kinds.LogConfig(),
+        group=LOGGING,
+        help="Logging configuration: a .json, .yaml or .ini file as logging.config takes it.",
+    )
+    log_format: str = option(
+        kinds.Choice(("auto", "text", "json")),
+        default="auto",
+        group=LOGGING,
+        help="How lines are written when there is no --log-config. auto is text.",
+    )
+    access_log: bool = option(
+        kinds.Flag(),
+        default=True,
+        group=LOGGING,
+        help="Log each request.",
+    )
+    use_colors: bool | None = option(
+        kinds.Flag(),
+        group=LOGGING,
+        default_text="on a terminal",
+        help="Colour the level names.",
+    )
+
+    # Timeouts & limits
+    timeout_keep_alive: int | float = option(
+        kinds.Seconds(),
+        default=5,
+        group=LIMITS,
+        help="Seconds an idle connection is kept for its next request.",
+    )
+    timeout_header: int | float = option(
+        kinds.Seconds(zero=False),
+        default=30,
+        group=LIMITS,
+        help="Seconds a request's head may take to arrive, from its first byte.",
+    )
+    timeout_body: int | float = option(
+        kinds.Seconds(zero=False),
+        default=60,
+        group=LIMITS,
+        help="Seconds a request's body may pause between two pieces.",
+    )
+    timeout_graceful_shutdown: int | float | None = option(
+        kinds.Seconds(),
+        group=LIMITS,
+        default_text="no limit",
+        help="Seconds that requests in progress get to finish at shutdown.",
+    )
+    timeout_notify: int | float = option(
+        kinds.Seconds(zero=False),
+        default=30,
+        group=LIMITS,
+        later=_SUPERVISOR,
+        help="Seconds between two heartbeats of a worker process.",
+    )
+    timeout_worker_healthcheck: int | float = option(
+        kinds.Seconds(zero=False),
+        default=5,
+        group=LIMITS,
+        later=_SUPERVISOR,
+        help="Seconds a worker process may stay silent before it is replaced.",
+    )
+    limit_request_line: int = option(
+        kinds.Whole(1, metavar="BYTES"),
+        default=8190,
+        group=LIMITS,
+        help="Longest request line in bytes; a longer one is answered 414.",
+    )
+    limit_request_headers: int = option(
+        kinds.Whole(1, metavar="COUNT"),
+        default=100,
+        group=LIMITS,
+        help="Most header fields of a request; more are answered 431.",
+    )
+    limit_request_header_bytes: int = option(
+        kinds.Whole(1, metavar="BYTES"),
+        default=65536,
+        group=LIMITS,
+        help="Most bytes of all header fields together; more are answered 431.",
+    )
+    limit_request_body: int | None = option(
+        kinds.Whole(0, metavar="BYTES"),
+        group=LIMITS,
+        default_text="no limit",
+        help="Largest request body in bytes; a larger one is answered 413.",
+    )
+    h11_max_incomplete_event_size: int | None = option(
+        kinds.Whole(1, metavar="BYTES"),
+        group=LIMITS,
+        help="Most bytes of a request head that the h11 parser holds while the rest is still to come.",
+    )
+    limit_max_requests: int | None = option(
+        kinds.Whole(1, metavar="COUNT"),
+        group=LIMITS,
+        help="Stop the process after this many requests.",
+    )
+    limit_max_requests_jitter: int = option(
+        kinds.Whole(0, metavar="COUNT"),
+        default=0,
+        group=LIMITS,
+        help="Up to this many more, at random, so that processes do not all stop together.",
     )
 
     # Application
@@ -138,149 +332,9 @@ class Config:
         group=APPLICATION,
         help="Accepted for Uvicorn's sake: here each request has a fresh contextvars context in any case.",
     )
-
-    # Workers & concurrency
-    workers: int = option(
-        kinds.Whole(1, metavar="COUNT"),
-        default=1,
-        ambient="WEB_CONCURRENCY",
-        group=WORKERS,
-        later="more than one worker process comes with a later version",
-        default_text="$WEB_CONCURRENCY or 1",
-        help="How many worker processes.",
-    )
-    loop: str | Callable[..., Any] = option(
-        kinds.Choice(("auto", "asyncio", "uvloop"), attribute=True),
-        default="auto",
-        group=WORKERS,
-        help="Event loop. auto is uvloop where it is installed.",
-    )
-    http: str | Callable[..., Any] = option(
-        kinds.Choice(("auto", "h11", "httptools"), attribute=True),
-        default="auto",
-        group=WORKERS,
-        help="HTTP/1.1 parser. auto is httptools where it is installed.",
-    )
-    http2: bool = option(
-        kinds.Flag(),
-        default=False,
-        group=WORKERS,
-        later="HTTP/2 comes with a later version",
-        help="Speak HTTP/2 too, over TLS and in clear text.",
-    )
-    ws: str | Callable[..., Any] = option(
-        kinds.Choice(("auto", "none", "websockets", "websockets-sansio", "wsproto"), attribute=True),
-        default="auto",
-        group=WORKERS,
-        later=_WEBSOCKETS,
-        ready=("none",),
-        help="WebSocket implementation. For now auto is none.",
-    )
-    limit_concurrency: int | None = option(
-        kinds.Whole(1, metavar="COUNT"),
-        group=WORKERS,
-        help="Serve this many requests at a time and refuse the next with 503.",
-    )
-    limit_max_requests: int | None = option(
-        kinds.Whole(1, metavar="COUNT"),
-        group=WORKERS,
-        help="Stop the process after this many requests.",
-    )
-    limit_max_requests_jitter: int = option(
-        kinds.Whole(0, metavar="COUNT"),
-        default=0,
-        group=WORKERS,
-        help="Up to this many more, at random, so that processes do not all stop together.",
-    )
-    timeout_worker_healthcheck: int | float = option(
-        kinds.Seconds(zero=False),
-        default=5,
-        group=WORKERS,
-        later=_SUPERVISOR,
-        help="Seconds a worker process may stay silent before it is replaced.",
-    )
-    timeout_notify: int | float = option(
-        kinds.Seconds(zero=False),
-        default=30,
-        group=WORKERS,
-        later=_SUPERVISOR,
-        help="Seconds between two heartbeats of a worker process.",
-    )
-
-    # Development
-    reload: bool = option(
-        kinds.Flag(),
-        default=False,
-        group=DEVELOPMENT,
-        later=_RELOAD,
-        help="Restart when a source file changes.",
-    )
-    reload_dirs: list[str] = option(
-        kinds.Words(metavar="PATH"),
-        default=[],
-        flag="--reload-dir",
-        group=DEVELOPMENT,
-        later=_RELOAD,
-        default_text="current folder",
-        help="Watch this folder. May be repeated.",
-    )
-    reload_includes: list[str] = option(
-        kinds.Words(metavar="GLOB"),
-        default=["*.py"],
-        flag="--reload-include",
-        group=DEVELOPMENT,
-        later=_RELOAD,
-        help="Watch files of this pattern. May be repeated.",
-    )
-    reload_excludes: list[str] = option(
-        kinds.Words(metavar="GLOB"),
-        default=[],
-        flag="--reload-exclude",
-        group=DEVELOPMENT,
-        later=_RELOAD,
-        help="Do not watch files of this pattern. May be repeated.",
-    )
-    reload_delay: int | float = option(
-        kinds.Seconds(),
-        default=0.25,
-        group=DEVELOPMENT,
-        later=_RELOAD,
-        help="Seconds between a change and the restart.",
-    )
-
-    # Logging & health
-    log_level: str | int = option(
-        kinds.LogLevel(("critical", "error", "warning", "info", "debug", "trace")),
-        default="info",
-        group=LOGGING,
-        help="The least severe message to log.",
-    )
-    log_config: str | dict[str, Any] | None = option(
-        kinds.LogConfig(),
-        group=LOGGING,
-        help="Logging configuration: a .json, .yaml or .ini file as logging.config takes it.",
-    )
-    log_format: str = option(
-        kinds.Choice(("auto", "text", "json")),
-        default="auto",
-        group=LOGGING,
-        help="How lines are written when there is no --log-config. auto is text.",
-    )
-    access_log: bool = option(
-        kinds.Flag(),
-        default=True,
-        group=LOGGING,
-        help="Log each request.",
-    )
-    use_colors: bool | None = option(
-        kinds.Flag(),
-        group=LOGGING,
-        default_text="on a terminal",
-        help="Colour the level names.",
-    )
     health_path: str | None = option(
         kinds.UrlPath(),
-        group=LOGGING,
+        group=APPLICATION,
         help="The server itself answers this path: 200 when ready, 503 while it starts or stops. pronghorn healthcheck asks it.",
     )
 
@@ -317,63 +371,6 @@ class Config:
         default=True,
         group=PROXY,
         help="Send a Date header.",
-    )
-
-    # Timeouts
-    timeout_keep_alive: int | float = option(
-        kinds.Seconds(),
-        default=5,
-        group=TIMEOUTS,
-        help="Seconds an idle connection is kept for its next request.",
-    )
-    timeout_header: int | float = option(
-        kinds.Seconds(zero=False),
-        default=30,
-        group=TIMEOUTS,
-        help="Seconds a request's head may take to arrive, from its first byte.",
-    )
-    timeout_body: int | float = option(
-        kinds.Seconds(zero=False),
-        default=60,
-        group=TIMEOUTS,
-        help="Seconds a request's body may pause between two pieces.",
-    )
-    timeout_graceful_shutdown: int | float | None = option(
-        kinds.Seconds(),
-        group=TIMEOUTS,
-        default_text="no limit",
-        help="Seconds that requests in progress get to finish at shutdown.",
-    )
-
-    # Limits
-    limit_request_line: int = option(
-        kinds.Whole(1, metavar="BYTES"),
-        default=8190,
-        group=LIMITS,
-        help="Longest request line in bytes; a longer one is answered 414.",
-    )
-    limit_request_headers: int = option(
-        kinds.Whole(1, metavar="COUNT"),
-        default=100,
-        group=LIMITS,
-        help="Most header fields of a request; more are answered 431.",
-    )
-    limit_request_header_bytes: int = option(
-        kinds.Whole(1, metavar="BYTES"),
-        default=65536,
-        group=LIMITS,
-        help="Most bytes of all header fields together; more are answered 431.",
-    )
-    limit_request_body: int | None = option(
-        kinds.Whole(0, metavar="BYTES"),
-        group=LIMITS,
-        default_text="no limit",
-        help="Largest request body in bytes; a larger one is answered 413.",
-    )
-    h11_max_incomplete_event_size: int | None = option(
-        kinds.Whole(1, metavar="BYTES"),
-        group=LIMITS,
-        help="Most bytes of a request head that the h11 parser holds while the rest is still to come.",
     )
 
     # WebSocket
@@ -437,7 +434,7 @@ class Config:
         kinds.Whole(0),
         default=17,  # ssl.PROTOCOL_TLS_SERVER
         group=TLS,
-        help="A PROTOCOL_ constant of Python's ssl module. 17 negotiates the best version.",
+        help="A number of Python's ssl module. 17: TLS 1.2 or later; 772: TLS 1.3 alone.",
     )
     ssl_cert_reqs: int = option(
         kinds.Whole(0, 2),
@@ -463,6 +460,8 @@ class Config:
         """Read each value by its kind, then look at those that depend on each other."""
         environ = os.environ if environ is None else environ
         values: dict[str, Any] = {}
+        if self.env_file is not None:
+            load_env_file(OPTIONS["env_file"].read_code(self.env_file), environ)
         for name, told in OPTIONS.items():
             value = getattr(self, name)
             if value is None and told.ambient and environ.get(told.ambient):
@@ -471,10 +470,6 @@ class Config:
             # Server.serve() is one process whatever `workers` says; whoever starts processes looks at it.
             if name != "workers":
                 told.require_available(value, code=True)
-            if (
-                name == "env_file" and value is not None
-            ):  # declared before the options that have an ambient variable
-                load_env_file(value, environ)
             object.__setattr__(self, name, value)
         if not (isinstance(self.app, str) or callable(self.app)):
             raise OPTIONS["app"].fault("there is no application to serve", source=None, code=True)
@@ -484,7 +479,7 @@ class Config:
 OPTIONS: Mapping[str, Option] = declared(Config)
 """Every declared option by name, `app` first."""
 
-GROUPS = (APPLICATION, BINDING, WORKERS, DEVELOPMENT, LOGGING, PROXY, TIMEOUTS, LIMITS, WEBSOCKETS, TLS)
+GROUPS = (BINDING, WORKERS, DEVELOPMENT, LOGGING, LIMITS, APPLICATION, PROXY, WEBSOCKETS, TLS)
 """The headings of help and reference, in their order."""
 
 

@@ -97,7 +97,7 @@ def _no_module(missing: str, app_dir: str | None) -> StartupError:
             return StartupError(f"no module named {missing!r}, {parent!r} is not a package", option=_OPTION)
         folders = [Path(item) for item in getattr(package, "__path__", [])]
     else:
-        folders = [Path(app_dir or ".")]
+        folders = [Path(app_dir or sys.path[0] or ".")]
     known = {
         item.stem
         for folder in folders
@@ -113,11 +113,15 @@ def _no_module(missing: str, app_dir: str | None) -> StartupError:
     )
 
 
+def is_machinery(file: str) -> bool:
+    """True for a code object's file name that belongs to importing itself, not to what is imported."""
+    return file.startswith("<frozen importlib") or file in {__file__, importlib.__file__}
+
+
 def _ran_code(trace: TracebackType | None) -> bool:
-    """True if the exception passed through code other than the import machinery and this module."""
+    """True if the exception passed through code other than the import machinery."""
     while trace is not None:
-        file = trace.tb_frame.f_code.co_filename
-        if not file.startswith("<frozen importlib") and file not in (__file__, importlib.__file__):
+        if not is_machinery(trace.tb_frame.f_code.co_filename):
             return True
         trace = trace.tb_next
     return False

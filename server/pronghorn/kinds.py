@@ -1,12 +1,9 @@
 """What a value may be: one class for each sort.
 
 A `Kind` knows how its values are written as text (a flag's argument, an environment variable), how they look as data (TOML,
-Python) and how they are shown. It raises ValueError with the fault alone; the `Option` that reads through it adds which option
+Python) and how they are shown. It raises ValueError (for a value of the wrong type too) with the fault alone; the `Option` that reads through it adds which option
 it is and where the value came from. Reading is strict: what is not clearly meant is a mistake, and is told so.
 """
-
-# A value of the wrong type is the user's mistake like any other bad value, so it is a ValueError throughout.
-# ruff: noqa: TRY004
 
 from __future__ import annotations
 
