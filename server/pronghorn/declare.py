@@ -101,7 +101,7 @@ class Option:
 
     def show(self, value: Any) -> str:
         """The value for people to read; a secret is not shown."""
-        if value is None or value == "" or value == []:
+        if value is None or value in ("", []):
             return "-"
         if self.secret:
             return "******"
