@@ -1,0 +1,104 @@
+# Pronghorn and one application in one image. Named stages: base -> builder -> production (the default), dev, test.
+#
+#   docker build -t pronghorn .                                     the example examples/raw
+#   docker build -t mine --build-context app=../mine .              your folder: main.py with `app`, requirements.txt if any
+#   docker build --target test -t pronghorn-test .                  unit and conformance tests on this Python
+#
+# docs/deployment.md explains every way to put an application in. There is no `# syntax=` line on purpose: it would fetch
+# a frontend image, and a machine that reaches no registry must be able to build this.
+
+ARG PYTHON_IMAGE=python:3.13-slim-trixie
+
+# The application: this folder of the repository, or any other as `--build-context app=FOLDER`, which takes the stage's place.
+FROM scratch AS app
+ARG APP=examples/raw
+COPY ${APP}/ /
+
+# What every later stage agrees on: who runs, and where things are. Numbers, because a volume shared with nginx and a
+# Kubernetes securityContext know no names. 10000 is the group of the socket, 10001 the server's user, 10002 is nginx's.
+FROM ${PYTHON_IMAGE} AS base
+RUN groupadd --gid 10000 pronghorn \
+    && useradd --uid 10001 --gid 10000 --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin pronghorn \
+    && install --directory --mode 2770 --owner 10001 --group 10000 /run/pronghorn
+ENV PATH=/opt/pronghorn/bin:$PATH \
+    PYTHONUNBUFFERED=1
+WORKDIR /app
+
+# Has pip; makes /opt/pronghorn, an environment without it. Dependencies are locked with hashes. Behind a TLS-inspecting
+# proxy the CA bundle comes as a secret, and so does the pip.conf of a private index: neither ever becomes a layer.
+FROM base AS builder
+ENV PIP_DISABLE_PIP_VERSION_CHECK=1 \
+    PIP_ROOT_USER_ACTION=ignore
+RUN python3 -m venv /opt/build && python3 -m venv --without-pip /opt/pronghorn
+COPY --chmod=755 <<'PIP' /usr/local/bin/pip-install
+#!/bin/sh
+# pip-install ENVIRONMENT ARGUMENTS...: `pip install` into ENVIRONMENT with the build's secrets, where they are given.
+set -eu
+[ ! -s /run/secrets/ca_bundle ] || export PIP_CERT=/run/secrets/ca_bundle
+[ ! -s /run/secrets/pip_conf ] || export PIP_CONFIG_FILE=/run/secrets/pip_conf
+environment=$1
+shift
+exec /opt/build/bin/python -m pip --python "$environment/bin/python" install "$@"
+PIP
+
+COPY requirements/build.txt requirements/runtime.txt /src/requirements/
+RUN --mount=type=secret,id=ca_bundle --mount=type=secret,id=pip_conf --mount=type=cache,target=/root/.cache/pip \
+    pip-install /opt/build --require-hashes -r /src/requirements/build.txt \
+    && pip-install /opt/pronghorn --require-hashes -r /src/requirements/runtime.txt \
+    && /opt/build/bin/python -m pip --python /opt/pronghorn/bin/python freeze > /opt/build/constraints.txt
+
+# The application's own dependencies. The constraints keep them from changing a version the server was locked to.
+COPY --from=app /requirements*.txt /src/app/
+RUN --mount=type=secret,id=ca_bundle --mount=type=secret,id=pip_conf --mount=type=cache,target=/root/.cache/pip \
+    if [ -f /src/app/requirements.txt ]; then \
+        pip-install /opt/pronghorn -c /opt/build/constraints.txt -r /src/app/requirements.txt; \
+    fi
+
+COPY pyproject.toml README.md LICENSE /src/
+COPY server/ /src/server/
+RUN /opt/build/bin/python -m pip wheel --quiet --no-index --no-deps --no-build-isolation --wheel-dir /opt/build/wheels /src \
+    && pip-install /opt/pronghorn --no-index --no-deps /opt/build/wheels/*.whl
+
+COPY --from=app / /app/
+RUN python3 -m compileall -q /app
+
+# Every tool of the repository on this image's Python, for a look inside: docker run -it -v "$PWD":/src pronghorn-dev
+FROM builder AS dev
+COPY requirements/dev.txt /src/requirements/
+RUN --mount=type=secret,id=ca_bundle --mount=type=secret,id=pip_conf --mount=type=cache,target=/root/.cache/pip \
+    pip-install /opt/pronghorn --require-hashes -r /src/requirements/dev.txt
+WORKDIR /src
+CMD ["bash"]
+
+FROM dev AS test
+COPY tests/ /src/tests/
+COPY examples/ /src/examples/
+COPY scripts/ /src/scripts/
+CMD ["python", "-m", "pytest", "tests/unit", "tests/conformance"]
+
+# What runs, and nothing else: no pip, no ensurepip, no compiler, no setuid or setgid file. Owned by root, so that the
+# server can not change its own code even where the root file system is writable.
+FROM base AS production
+RUN rm -rf /usr/local/lib/python3*/site-packages/pip /usr/local/lib/python3*/site-packages/pip-* \
+        /usr/local/lib/python3*/ensurepip /usr/lib/python3*/ensurepip /usr/share/python-wheels /usr/local/bin/pip* \
+    && find / -xdev -type f -perm /6000 -exec chmod a-s {} +
+COPY --from=builder /opt/pronghorn /opt/pronghorn
+COPY --from=builder /app /app
+ARG PYTHON_IMAGE
+LABEL org.opencontainers.image.title="pronghorn" \
+      org.opencontainers.image.description="The Pronghorn ASGI server with one application, serving a Unix socket" \
+      org.opencontainers.image.licenses="BSD-3-Clause" \
+      org.opencontainers.image.base.name="${PYTHON_IMAGE}"
+ENV PRONGHORN_APP=main:app \
+    PRONGHORN_UDS=/run/pronghorn/app.sock \
+    PRONGHORN_UDS_MODE=660 \
+    PRONGHORN_LOG_FORMAT=json \
+    PRONGHORN_HEALTH_PATH=/healthz \
+    PRONGHORN_FORWARDED_ALLOW_IPS=unix: \
+    PRONGHORN_TIMEOUT_KEEP_ALIVE=75 \
+    PRONGHORN_TIMEOUT_GRACEFUL_SHUTDOWN=30
+USER 10001:10000
+STOPSIGNAL SIGTERM
+# Every half second until it first answers, so that what waits for it starts at once; then every ten.
+HEALTHCHECK --start-period=60s --start-interval=500ms --interval=10s --timeout=5s --retries=3 CMD ["pronghorn", "healthcheck"]
+CMD ["pronghorn"]
