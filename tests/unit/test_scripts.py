@@ -1,0 +1,228 @@
+"""The scripts that make calls: which Python is found, how tests are counted, what the benchmark reckons."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+from importlib.machinery import SourceFileLoader
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def load(name: str) -> ModuleType:
+    """A script without a suffix, as a module."""
+    loader = SourceFileLoader(f"script_{name}", str(ROOT / "scripts" / name))
+    spec = importlib.util.spec_from_loader(loader.name, loader)
+    assert spec is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[loader.name] = module  # dataclasses look their module up
+    # Nothing may be written beside the script: its bytecode would be a file of the repository.
+    before, sys.dont_write_bytecode = sys.dont_write_bytecode, True
+    try:
+        loader.exec_module(module)
+    finally:
+        sys.dont_write_bytecode = before
+    return module
+
+
+# ---- scripts/python -------------------------------------------------------------------------------------------------
+
+
+class Machine:
+    """A PATH of our own making: the few tools the script needs, an ordinary user, and the Pythons a test puts there."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        for tool in ("bash", "dirname"):
+            found = shutil.which(tool)
+            assert found is not None
+            (folder / tool).symlink_to(found)
+        self.command("id", "echo 1000")
+
+    def command(self, name: str, body: str) -> None:
+        file = self.folder / name
+        file.write_text(f"#!/bin/sh\n{body}\n")
+        file.chmod(0o755)
+
+    def python(self, name: str) -> None:
+        self.command(name, f'exec "{sys.executable}" "$@"')
+
+    def find(self, **environment: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [ROOT / "scripts" / "python"],
+            env={"PATH": str(self.folder), **environment},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Machine:
+    return Machine(tmp_path)
+
+
+SHIM = 'echo "pyenv: $0: command not found" >&2; exit 127'
+OLD = "exit 1  # what the question for the version comes to on Python 3.10"
+
+
+def test_a_shim_that_fails_does_not_count(machine: Machine) -> None:
+    machine.command("python3.14", SHIM)
+    machine.command("python3.13", SHIM)
+    machine.python("python3.12")
+    found = machine.find()
+    assert (found.returncode, found.stdout, found.stderr) == (0, f"{sys.executable}\n", "")
+
+
+def test_the_newest_one_that_runs_wins(machine: Machine) -> None:
+    newest = machine.folder / "newest"
+    machine.command("newest", "exit 0")
+    machine.command("python3.13", f'case "$2" in *executable*) echo {newest};; esac')
+    machine.python("python3.12")
+    assert machine.find().stdout == f"{newest}\n"
+
+
+def test_no_python_is_one_clear_message(machine: Machine) -> None:
+    machine.command("python3", OLD)
+    found = machine.find()
+    assert found.returncode == 1
+    assert found.stdout == ""
+    assert "no Python from 3.11 on that runs" in found.stderr
+    assert "apt-get install python3 python3-venv" in found.stderr
+
+
+def test_a_python_without_ensurepip_is_named_with_its_package(machine: Machine) -> None:
+    bare = machine.folder / "bare"
+    machine.command("bare", 'case "$2" in *ensurepip*) exit 1;; *"%d.%d"*) echo 3.11;; esac')
+    machine.command("python3", f'case "$2" in *executable*) echo {bare};; *) exec {bare} "$@";; esac')
+    found = machine.find()
+    assert found.returncode == 1
+    assert f"{bare} cannot make a virtual environment" in found.stderr
+    assert "apt-get install python3.11-venv" in found.stderr
+
+
+def test_the_python_asked_for_is_the_only_one_considered(machine: Machine) -> None:
+    machine.python("python3.12")
+    machine.command("mine", OLD)
+    found = machine.find(PYTHON="mine")
+    assert found.returncode == 1
+    assert "PYTHON=mine is not usable" in found.stderr
+    assert machine.find(PYTHON="python3.12").stdout == f"{sys.executable}\n"
+
+
+# ---- scripts/test ---------------------------------------------------------------------------------------------------
+
+REPORT = """<?xml version="1.0"?><testsuites><testsuite>
+<testcase name="a"/><testcase name="b"/>
+<testcase name="c"><failure message="x"/></testcase>
+<testcase name="d"><error message="fixture"/></testcase>
+<testcase name="e"><skipped message="elsewhere"/></testcase>
+</testsuite></testsuites>"""
+
+
+def test_the_report_is_counted(tmp_path: Path) -> None:
+    report = tmp_path / "report.xml"
+    report.write_text(REPORT)
+    assert load("test").count(report) == (2, 2, 1)
+
+
+@pytest.mark.parametrize(("failed", "status"), [(0, 0), (3, 1)])
+def test_the_closing_line_stands_alone_at_the_end(
+    failed: int, status: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    script = load("test")
+    outcomes = {
+        "unit": script.Outcome("unit", 5, 0, 1.0),
+        "conformance": script.Outcome("conformance", 7, failed, 2.0),
+    }
+    monkeypatch.setattr(script, "run", lambda kind, arguments: outcomes[kind])
+    assert script.main(["unit", "conformance"]) == status
+    assert capsys.readouterr().out.endswith(f"\n\n12 passed, {failed} failed\n")
+
+
+def test_an_unknown_kind_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
+    assert load("test").main(["unitt"]) == 2
+    assert "usage" in capsys.readouterr().err
+
+
+def test_a_kind_that_breaks_counts_as_failed(capfd: pytest.CaptureFixture[str]) -> None:
+    outcome = load("test").run("unit", ["--no-such-option"])
+    assert (outcome.passed, outcome.failed) == (0, 1)
+    assert "status 4" in outcome.remark
+    assert "--no-such-option" in capfd.readouterr().err
+
+
+# ---- scripts/bench --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def bench() -> ModuleType:
+    return load("bench")
+
+
+def test_cpu_time_is_that_of_the_process_and_its_children(bench: ModuleType) -> None:
+    """Between two readings of times(2), which counts this process and the children it waited for."""
+    subprocess.run([sys.executable, "-c", "sum(range(10**6))"], check=True)
+    lower = sum(os.times()[:4])
+    measured = bench.cpu_seconds(os.getpid())
+    upper = sum(os.times()[:4])
+    # times(2) and stat round each of the four figures down to a tick by themselves.
+    slack = 4 / bench.TICKS
+    assert lower - slack <= measured <= upper + slack
+
+
+def test_the_cpu_time_of_living_children_counts(bench: ModuleType) -> None:
+    burn = "import time\nwhile time.process_time() < 0.3: pass\nprint(flush=True)\ninput()"
+    with subprocess.Popen(
+        [sys.executable, "-c", burn], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as child:
+        assert child.stdout is not None
+        child.stdout.readline()
+        with_child = bench.cpu_seconds(os.getpid())
+        of_child = bench.cpu_seconds(child.pid)
+        child.communicate(b"\n")
+    assert of_child >= 0.3 - 2 / bench.TICKS
+    assert with_child >= of_child
+
+
+def test_ratios_are_taken_round_by_round(bench: ModuleType) -> None:
+    def sample(number: int, server: str, cpu: float) -> object:
+        return bench.Sample(number, server, "w", 1000, cpu, 1000.0)
+
+    # The machine is twice as slow in round 2: costs change, the ratio does not.
+    samples = [sample(1, "a", 0.02), sample(1, "b", 0.04), sample(2, "a", 0.04), sample(2, "b", 0.08)]
+    assert bench.ratios(samples, "a", "w", "b") == [0.5, 0.5]
+    rows = bench.summarise(samples, "b")
+    assert [(row["server"], row["cpu_us_per_request"], row["ratio"]) for row in rows] == [
+        ("a", 30.0, 0.5),
+        ("b", 60.0, 1.0),
+    ]
+    assert "0.50" in bench.table(rows, "b")
+
+
+def test_a_server_comes_from_the_command_line(bench: ModuleType) -> None:
+    options: argparse.Namespace = bench.parse(
+        ["--servers", "uvicorn", "--server", "mine=run {app} --port {port}"]
+    )
+    assert [server.name for server in options.servers] == ["uvicorn", "mine"]
+    assert options.servers[1].command == "run {app} --port {port}"
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--server", "no-command"], ["--servers", "nobody"], ["--servers", ""]]
+)
+def test_nonsense_is_a_usage_error(
+    arguments: list[str], bench: ModuleType, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as error:
+        bench.parse(arguments)
+    assert error.value.code == 2
+    assert "error:" in capsys.readouterr().err
