@@ -97,20 +97,26 @@ def _load_chain(
         holder = certfile if keyfile is None else keyfile
         raise UsageError(f"{holder} holds no private key in PEM form", option="--ssl-keyfile")
 
-    def missing() -> NoReturn:
-        raise UsageError(
-            f"the key in {keyfile or certfile} is encrypted",
-            option="--ssl-keyfile-password",
-            hint="Give its password, or a key without one",
-        )
+    asked = False
+
+    def answer() -> str:
+        nonlocal asked
+        asked = True
+        if password is None:
+            raise UsageError(
+                f"the key in {keyfile or certfile} is encrypted",
+                option="--ssl-keyfile-password",
+                hint="Give its password, or a key without one",
+            )
+        return password
 
     try:
-        context.load_cert_chain(certfile, keyfile, password=missing if password is None else password)
+        context.load_cert_chain(certfile, keyfile, password=answer)
     except (ssl.SSLError, OSError, ValueError) as exc:
-        _chain_failed(exc, certfile, keyfile or certfile, password)
+        _chain_failed(exc, certfile, keyfile or certfile, decrypting=asked)
 
 
-def _chain_failed(exc: Exception, certfile: _Name, keyfile: _Name, password: str | None) -> NoReturn:
+def _chain_failed(exc: Exception, certfile: _Name, keyfile: _Name, *, decrypting: bool) -> NoReturn:
     reason = getattr(exc, "reason", None) or str(exc)
     if reason == "KEY_VALUES_MISMATCH":
         raise UsageError(
@@ -118,17 +124,11 @@ def _chain_failed(exc: Exception, certfile: _Name, keyfile: _Name, password: str
             option="--ssl-keyfile",
             hint="The server's own certificate comes first in its file, the chain after it",
         ) from exc
-    if password is not None and _loads_with_password(exc):
+    if decrypting:
         raise UsageError(f"the password does not open {keyfile}", option="--ssl-keyfile-password") from exc
     raise UsageError(
         f"OpenSSL cannot use {certfile} with the key in {keyfile}: {reason}", option="--ssl-certfile"
     ) from exc
-
-
-def _loads_with_password(exc: Exception) -> bool:
-    """Whether decrypting failed; what OpenSSL 1.1.1 and 3.x call it differs, and with the cipher too."""
-    text = f"{getattr(exc, 'reason', '')} {exc}".upper().replace(" ", "_")
-    return any(word in text for word in ("BAD_DECRYPT", "BAD_PASSWORD", "CIPHERFINAL", "PASSWORD_CANNOT"))
 
 
 def _set_client_check(context: ssl.SSLContext, cert_reqs: int, ca_certs: _Name | None) -> None:
