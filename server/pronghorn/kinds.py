@@ -345,7 +345,7 @@ class Headers(Kind):
     repeatable = True
 
     # Where one field ends and the next begins in a variable: a blank, then a token and a colon (but not a URL's).
-    _NEXT = re.compile(rf"\s+(?={_NAME}:(?!//))")
+    _NEXT = re.compile(rf"[ \t]+(?={_NAME}:(?!//))")
     # They say where a message ends, and the server alone knows that.
     _FRAMING = frozenset({"content-length", "transfer-encoding"})
 

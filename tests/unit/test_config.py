@@ -1,0 +1,257 @@
+"""Config as a program makes it: what is there is valid, and what is not is said."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pronghorn.config import GROUPS, OPTIONS, Config
+from pronghorn.errors import StartupError, UsageError, UserError, did_you_mean
+
+# The keywords of uvicorn.run and uvicorn.Config, with the defaults that those have (version 0.54). Left out are
+# ssl_context_factory and callback_notify, which hold functions and have no flag.
+UVICORN: dict[str, Any] = {
+    "host": "127.0.0.1",
+    "port": 8000,
+    "uds": None,
+    "fd": None,
+    "loop": "auto",
+    "http": "auto",
+    "http2": False,
+    "ws": "auto",
+    "ws_max_size": 16777216,
+    "ws_max_queue": 32,
+    "ws_ping_interval": 20.0,
+    "ws_ping_timeout": 20.0,
+    "ws_per_message_deflate": True,
+    "lifespan": "auto",
+    "interface": "auto",
+    "reload": False,
+    "reload_dirs": None,
+    "reload_includes": None,
+    "reload_excludes": None,
+    "reload_delay": 0.25,
+    "workers": None,
+    "env_file": None,
+    "log_level": None,
+    "access_log": True,
+    "proxy_headers": True,
+    "server_header": True,
+    "date_header": True,
+    "forwarded_allow_ips": None,
+    "root_path": "",
+    "limit_concurrency": None,
+    "backlog": 2048,
+    "limit_max_requests": None,
+    "limit_max_requests_jitter": 0,
+    "timeout_keep_alive": 5,
+    "timeout_notify": 30,
+    "timeout_graceful_shutdown": None,
+    "timeout_worker_healthcheck": 5,
+    "ssl_keyfile": None,
+    "ssl_certfile": None,
+    "ssl_keyfile_password": None,
+    "ssl_version": 17,
+    "ssl_cert_reqs": 0,
+    "ssl_ca_certs": None,
+    "ssl_ciphers": None,
+    "headers": None,
+    "use_colors": None,
+    "app_dir": None,
+    "factory": False,
+    "h11_max_incomplete_event_size": None,
+    "reset_contextvars": False,
+}
+
+
+async def app(scope: Any, receive: Any, send: Any) -> None:
+    """An application that nobody calls here."""
+
+
+def make(**options: Any) -> Config:
+    return Config("main:app", environ={}, **options)
+
+
+def test_uvicorn_s_keywords_and_defaults_are_accepted() -> None:
+    assert make(**UVICORN) == make()
+
+
+def test_it_is_immutable_and_has_no_other_attributes() -> None:
+    config = make()
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        config.port = 1  # type: ignore[misc]
+    assert not hasattr(config, "__dict__")
+
+
+def test_the_app_may_come_first_or_by_name_and_may_be_the_application_itself() -> None:
+    assert Config(app="main:app", environ={}) == make()
+    assert Config(app, environ={}).app is app
+    with pytest.raises(TypeError):
+        Config("main:app", "127.0.0.1")  # type: ignore[call-arg]
+
+
+def test_lists_are_not_shared() -> None:
+    make().headers.append(("x", "y"))
+    assert make().headers == []
+
+
+def test_every_option_is_in_a_group_and_explained() -> None:
+    assert {told.group for told in OPTIONS.values()} == set(GROUPS)
+    for told in OPTIONS.values():
+        assert told.help.endswith("."), told.name
+
+
+@pytest.mark.parametrize("name", sorted(OPTIONS))
+def test_a_default_is_a_value_of_its_kind_and_available(name: str) -> None:
+    told = OPTIONS[name]
+    assert told.read_code(None) == (None if told.nullable else told.default)
+    if told.default is not None:
+        assert told.kind.from_data(told.default) == told.default
+        assert told.read_code(told.default) == told.default
+    told.require_available(told.default)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"port": "x"}, "port: 'x' is not a whole number"),
+        ({"port": 65536}, "port: 65536 is out of range, it must be between 0 and 65535"),
+        ({"workers": 0}, "workers: 0 is out of range, it must be at least 1"),
+        ({"access_log": "maybe"}, "access_log: 'maybe' is neither true nor false"),
+        (
+            {"log_level": "inof"},
+            "log_level: 'inof' is not critical, error, warning, info, debug or trace. Did you mean info?",
+        ),
+        ({"timeout_body": 0}, "timeout_body: 0 is out of range, it must be more than 0 seconds"),
+        ({"headers": ["X"]}, "headers: 'X' has no colon, write Name:Value"),
+        ({"ssl_certfile": "/no/such.pem"}, "ssl_certfile: no such file: '/no/such.pem'"),
+        ({"env_file": "/no/such.env"}, "env_file: no such file: '/no/such.env'"),
+        ({"uds": "/run/a.sock", "fd": 3}, "fd: cannot be given together with uds, listen on one of them"),
+        ({"ssl_keyfile": __file__}, "ssl_keyfile: a key is of no use without ssl_certfile"),
+    ],
+)
+def test_a_bad_value_names_its_parameter(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        make(**options)
+    assert str(caught.value).startswith(message)
+    assert caught.value.exit_code == 2
+
+
+def test_no_application_is_an_error() -> None:
+    with pytest.raises(UsageError, match="app: there is no application"):
+        Config(None, environ={})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"reload": True}, "auto-reload"),
+        ({"reload_dirs": ["src"]}, "auto-reload"),
+        ({"reload_includes": ["*.html"]}, "auto-reload"),
+        ({"reload_excludes": ["*.html"]}, "auto-reload"),
+        ({"reload_delay": 1}, "auto-reload"),
+        ({"http2": True}, "HTTP/2"),
+        ({"ws": "websockets"}, "WebSockets"),
+        ({"ws": "wsproto"}, "WebSockets"),
+        ({"ws": "my.module:Codec"}, "WebSockets"),
+        ({"ws": dict}, "WebSockets"),
+        ({"ws_max_size": 1}, "WebSockets"),
+        ({"ws_max_queue": 1}, "WebSockets"),
+        ({"ws_ping_interval": 1}, "WebSockets"),
+        ({"ws_ping_timeout": 1}, "WebSockets"),
+        ({"ws_per_message_deflate": False}, "WebSockets"),
+        ({"interface": "wsgi"}, "wsgi"),
+        ({"interface": "asgi2"}, "asgi2"),
+        ({"timeout_notify": 1}, "worker processes"),
+        ({"timeout_worker_healthcheck": 1}, "worker processes"),
+    ],
+)
+def test_what_comes_later_is_refused_and_never_ignored(options: dict[str, Any], words: str) -> None:
+    (name,) = options
+    with pytest.raises(UsageError, match=rf"^{name}: .*{words}.* with a later version$"):
+        make(**options)
+
+
+def test_what_works_of_an_option_that_grows_later_is_accepted() -> None:
+    assert make(ws="none", interface="asgi3").ws == "none"
+
+
+def test_workers_are_accepted_here_because_serve_is_one_process() -> None:
+    assert make(workers=4).workers == 4
+
+
+def test_the_platform_s_variables_stand_in_for_what_was_not_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WEB_CONCURRENCY", "3")
+    monkeypatch.setenv("FORWARDED_ALLOW_IPS", "*")
+    monkeypatch.setenv("PRONGHORN_PORT", "1")
+    config = Config("main:app")
+    assert (config.workers, config.forwarded_allow_ips, config.port) == (3, "*", 8000)
+    config = Config("main:app", workers=2, forwarded_allow_ips="::1")
+    assert (config.workers, config.forwarded_allow_ips) == (2, "::1")
+
+
+def test_a_bad_variable_of_the_platform_is_named() -> None:
+    with pytest.raises(UsageError, match=r"'many' is not a whole number \(from WEB_CONCURRENCY\)"):
+        Config("main:app", environ={"WEB_CONCURRENCY": "many"})
+
+
+def test_an_empty_variable_of_the_platform_is_not_set() -> None:
+    assert Config("main:app", environ={"WEB_CONCURRENCY": ""}).workers == 1
+
+
+def test_the_env_file_is_loaded_before_the_platform_s_variables_are_read(tmp_path: Path) -> None:
+    file = tmp_path / ".env"
+    file.write_text("WEB_CONCURRENCY=3\nSECRET_KEY='a b'\nPATH=/nowhere\n")
+    environ = {"PATH": "/bin"}
+    config = Config("main:app", env_file=str(file), environ=environ)
+    assert config.workers == 3
+    assert environ == {"PATH": "/bin", "WEB_CONCURRENCY": "3", "SECRET_KEY": "a b"}
+
+
+def test_an_env_file_needs_python_dotenv(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / ".env"
+    file.write_text("A=1\n")
+    monkeypatch.setitem(sys.modules, "dotenv", None)
+    with pytest.raises(UsageError, match=r"^--env-file: .*python-dotenv.*Install pronghorn\[dotenv\]$"):
+        make(env_file=str(file))
+
+
+def test_an_env_file_that_is_not_text_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / ".env"
+    file.write_bytes(b"A=\xff\xfe\n")
+    with pytest.raises(UsageError, match=r"--env-file: .*cannot be read"):
+        make(env_file=str(file))
+
+
+def test_the_password_is_in_no_representation() -> None:
+    assert "hunter2" not in repr(make(ssl_keyfile_password="hunter2"))
+
+
+# Errors
+
+
+@given(st.text(), st.none() | st.text(), st.none() | st.text(), st.none() | st.text())
+def test_an_error_is_one_printable_line_whatever_is_in_it(
+    message: str, option: str | None, source: str | None, hint: str | None
+) -> None:
+    text = str(UserError(message, option=option, source=source, hint=hint))
+    assert text.isprintable()
+    assert len(text.splitlines()) <= 1
+
+
+def test_an_error_says_option_message_source_and_hint() -> None:
+    error = UsageError("is bad", option="--port", source="PRONGHORN_PORT", hint="Try another")
+    assert str(error) == "--port: is bad (from PRONGHORN_PORT). Try another"
+    assert str(UsageError("is bad")) == "is bad"
+    assert (UsageError("").exit_code, StartupError("").exit_code) == (2, 3)
+
+
+def test_a_near_word_is_suggested_and_a_far_one_is_not() -> None:
+    assert did_you_mean("prot", ["port", "host"]) == "Did you mean port?"
+    assert did_you_mean("zzzzzz", ["port", "host"]) is None
