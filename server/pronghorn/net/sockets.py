@@ -34,11 +34,20 @@ class Listener:
     address: str
     file: SocketFile | None = None
 
-    def close(self) -> None:
-        """Stop listening; remove the socket file if it is ours. An inherited socket has none."""
+    @property
+    def unix(self) -> bool:
+        """Whether it is a Unix socket, wherever it came from."""
+        return self.sock.family == getattr(socket, "AF_UNIX", None)
+
+    def withdraw(self) -> None:
+        """Remove the socket file if it is ours, so that nobody new comes; who is in the backlog is still accepted."""
         file, self.file = self.file, None
         if file is not None:
             file.remove()
+
+    def close(self) -> None:
+        """Stop listening; remove the socket file if it is ours. An inherited socket has none."""
+        self.withdraw()
         self.sock.close()
 
 

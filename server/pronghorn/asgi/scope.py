@@ -1,0 +1,64 @@
+"""The HTTP connection scope, built from a request head and what is known of its connection.
+
+Keys and types are those of the ASGI HTTP specification, version 2.5, and no others. Nothing nested is shared between
+requests: an application may write into its scope, and some middleware does.
+"""
+
+from typing import Any, Final
+from urllib.parse import unquote
+
+from pronghorn.types import Address
+from pronghorn.wire.ports import RequestHead
+
+_ASGI_VERSION: Final = "3.0"
+_SPEC_VERSION: Final = "2.5"
+
+
+class ScopeTemplate:
+    """What the scopes of one connection have in common.
+
+    `server` is ``(path, None)`` and `client` None over a Unix socket. `state` is what the lifespan left, copied for
+    each request (shallow, as the specification has it).
+    """
+
+    __slots__ = ("_root_path", "_root_path_raw", "_state", "_template")
+
+    def __init__(
+        self,
+        *,
+        scheme: str,
+        client: tuple[str, int] | None,
+        server: Address | None,
+        root_path: str,
+        state: dict[str, Any],
+    ) -> None:
+        self._root_path = root_path
+        self._root_path_raw = root_path.encode("utf-8")
+        self._state = state
+        self._template: dict[str, Any] = {
+            "type": "http",
+            "scheme": scheme,
+            "client": client,
+            "server": server,
+            "root_path": root_path,
+        }
+
+    def build(self, head: RequestHead) -> dict[str, Any]:
+        raw_path = head.raw_path
+        path = raw_path.decode("ascii")
+        if "%" in path:
+            path = unquote(path)
+        if self._root_path:
+            # The specification wants `path` to include the root path, which a proxy has usually cut off.
+            path = self._root_path + path
+            raw_path = self._root_path_raw + raw_path
+        scope = self._template.copy()
+        scope["asgi"] = {"version": _ASGI_VERSION, "spec_version": _SPEC_VERSION}
+        scope["http_version"] = head.http_version
+        scope["method"] = head.method
+        scope["path"] = path
+        scope["raw_path"] = raw_path
+        scope["query_string"] = head.query
+        scope["headers"] = head.headers
+        scope["state"] = self._state.copy()
+        return scope

@@ -1,0 +1,84 @@
+"""Flow control of one connection: how a slow side makes the fast one wait, so that memory stays bounded.
+
+Reading: once the application is `HIGH_WATER` bytes behind, the transport stops reading, the receive window of the
+peer fills, and the peer waits. Writing: the transport says when its buffer is over its limit, and whoever wants to
+send more awaits `WriteGate.drain`.
+"""
+
+import asyncio
+from typing import Final
+
+#: Bytes of request body that may wait for the application before reading stops.
+HIGH_WATER: Final = 65_536
+
+
+class ReadGate:
+    """Stops and resumes the reading of a transport. Reasons to stop add up: reading resumes when none is left."""
+
+    __slots__ = ("_buffered", "_held", "_paused", "_transport")
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+        self._buffered = 0
+        self._held = False
+        self._paused = False
+
+    def buffered(self, size: int) -> None:
+        """`size` more bytes wait for the application."""
+        self._buffered += size
+        if self._buffered > HIGH_WATER:
+            self._update()
+
+    def consumed(self, size: int) -> None:
+        """The application took `size` of them."""
+        self._buffered -= size
+        if self._paused:
+            self._update()
+
+    def hold(self, wanted: bool) -> None:
+        """Stop reading for another reason than the amount of data, or let go of it."""
+        if self._held is not wanted:
+            self._held = wanted
+            self._update()
+
+    def release(self) -> None:
+        """Read whatever comes from here on; nobody is waiting for it."""
+        self._held = False
+        self._buffered = 0
+        self._update()
+
+    def _update(self) -> None:
+        pause = self._held or self._buffered > HIGH_WATER
+        if pause is not self._paused and not self._transport.is_closing():
+            self._paused = pause
+            if pause:
+                self._transport.pause_reading()
+            else:
+                self._transport.resume_reading()
+
+
+class WriteGate:
+    """Whether the peer keeps up with what is written; `drain` waits until it does again."""
+
+    __slots__ = ("_waiters", "paused")
+
+    def __init__(self) -> None:
+        self.paused = False
+        self._waiters: list[asyncio.Future[None]] = []
+
+    def pause(self) -> None:
+        self.paused = True
+
+    def resume(self) -> None:
+        """Also to be called when the connection is lost: nobody may wait for a peer that is gone."""
+        self.paused = False
+        waiters, self._waiters = self._waiters, []
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+
+    async def drain(self) -> None:
+        if self.paused:
+            waiter = asyncio.get_running_loop().create_future()
+            self._waiters.append(waiter)
+            await waiter

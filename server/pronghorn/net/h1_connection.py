@@ -1,0 +1,463 @@
+"""One HTTP/1.1 connection on an asyncio transport.
+
+It stands between three neighbours: the transport calls it as a protocol, the parser as an `Inbound`, and the cycle that
+is being answered as a `ResponseWriter`. Requests that arrive while another is answered wait in a queue; they are
+answered in order, one at a time (RFC 9112 §9.3.2), and reading stops meanwhile, so that the queue is never longer than
+what one read brings.
+
+Nothing may stay open for ever without something moving. Each phase of a connection has its deadline: waiting for a
+request, for the rest of a head, for the next piece of a body, for the peer to read. Only while the application works
+is there none.
+"""
+
+import asyncio
+import socket
+import ssl
+import time
+from collections import deque
+from http import HTTPStatus
+from typing import Any, Final
+
+from pronghorn.asgi.http import COMPLETE, HELD, OPEN, HttpCycle
+from pronghorn.asgi.scope import ScopeTemplate
+from pronghorn.wire.h1_response import H1Response
+from pronghorn.wire.ports import Headers, RequestError, RequestHead
+
+from .deadlines import NEVER
+from .flow import ReadGate, WriteGate
+from .service import Service
+
+# What the connection waits for; decides what a deadline means.
+_REQUEST: Final = 0  # the first byte of a request
+_HEAD: Final = 1  # the rest of a head
+_BODY: Final = 2  # the next piece of a body
+_ANSWER: Final = 3  # the application
+_READER: Final = 4  # the peer, to read what was written
+_CLOSE: Final = 5  # the end of the connection
+
+#: Requests of one read that are answered without letting other connections have a turn.
+_EAGER_REQUESTS: Final = 16
+#: Bytes of an unwanted request body that are read and dropped to keep a connection. More is not worth it.
+_DISCARDED: Final = 65_536
+#: Ticks for a peer to notice that the connection is being closed.
+_LINGER: Final = 3
+
+_PLAIN: Final = (b"content-type", b"text/plain; charset=utf-8")
+
+
+def _unknown_request() -> RequestHead:
+    """What an answer is framed by when there is no request to answer."""
+    head = RequestHead()
+    head.method = "GET"
+    head.http_version = "1.1"
+    return head
+
+
+_UNKNOWN: Final = _unknown_request()
+
+
+class H1Connection:
+    """An asyncio protocol (by its methods, not by inheritance), an `Inbound` and a `ResponseWriter`."""
+
+    __slots__ = (
+        "_active",
+        "_advancing",
+        "_incoming",
+        "_lost",
+        "_parser",
+        "_phase",
+        "_queue",
+        "_reads",
+        "_response",
+        "_served",
+        "_service",
+        "_template",
+        "_transport",
+        "_trusted",
+        "_unwritten",
+        "_writes",
+        "bucket",
+        "deadline",
+    )
+
+    _transport: asyncio.Transport
+    _response: H1Response
+    _reads: ReadGate
+    _template: ScopeTemplate
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self._parser = service.parser(self)
+        self._writes = WriteGate()
+        self._active: HttpCycle | None = None  # being answered, or next to be
+        self._incoming: HttpCycle | None = None  # being received
+        self._queue: deque[HttpCycle] = deque()
+        self._lost: RequestError | None = None
+        self._advancing = False
+        self._served = 0
+        self._trusted = False
+        self._unwritten = 0  # what was left to write when that was last looked at
+        self._phase = _REQUEST
+        self.deadline = NEVER
+        self.bucket = NEVER
+
+    def __repr__(self) -> str:
+        phase = ("waits for a request", "reads a head", "reads a body", "answers", "writes", "closes")[
+            self._phase
+        ]
+        return f"<H1Connection {phase}, {self._served} served, active {self._active!r}>"
+
+    # An asyncio protocol.
+
+    def connection_made(self, transport: asyncio.Transport) -> None:
+        service = self._service
+        self._transport = transport
+        self._reads = ReadGate(transport)
+        self._response = H1Response(transport.write, service.defaults, service.field_cache)
+        connection: socket.socket = transport.get_extra_info("socket")
+        unix = connection.family == getattr(socket, "AF_UNIX", None)
+        peer, name = transport.get_extra_info("peername"), transport.get_extra_info("sockname")
+        client = None if unix or not peer else (str(peer[0]), int(peer[1]))
+        tls: ssl.SSLContext | None = transport.get_extra_info("sslcontext")
+        self._trusted = service.trust.trusts(client, unix=unix)
+        self._template = ScopeTemplate(
+            scheme="http" if tls is None else "https",
+            client=client,
+            server=(_socket_path(name), None) if unix else (str(name[0]), int(name[1])),
+            root_path=service.root_path,
+            state=service.lifespan_state,
+        )
+        service.connections.add(self)
+        service.deadlines.arm(self, service.header_ticks)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._phase = _CLOSE
+        service = self._service
+        service.connections.discard(self)
+        service.deadlines.discard(self)
+        self._queue.clear()
+        cycle, self._active = self._active, None
+        if cycle is not None and cycle.launched:
+            if cycle.state < COMPLETE:
+                service.active -= 1
+            cycle.disconnect()
+        self._writes.resume()
+
+    def data_received(self, data: bytes) -> None:
+        if self._phase == _CLOSE:
+            return
+        self._parser.feed(data)
+        if self._active is not None or self._lost is not None:
+            self._advance()
+        elif self._phase == _REQUEST and not self._parser.idle:
+            # The deadline of a head counts from its first byte: a byte now and then does not prolong it.
+            self._phase = _HEAD
+            self._service.deadlines.arm(self, self._service.header_ticks)
+
+    def eof_received(self) -> None:
+        # The peer is done sending, and to an HTTP server that is the same as gone: returning None closes the
+        # transport, and `connection_lost` tells the application.
+        if self._phase != _CLOSE:
+            self._parser.feed_eof()
+
+    def pause_writing(self) -> None:
+        self._writes.pause()
+        self._await_reader()
+
+    def resume_writing(self) -> None:
+        self._writes.resume()
+        if self._phase != _CLOSE:
+            self._schedule()
+            if self._active is not None and not self._active.launched:
+                self._advance()
+
+    # Inbound.
+
+    def on_head(self, head: RequestHead) -> None:
+        scope = self._template.build(head)
+        if self._trusted:
+            self._service.trust.apply(scope)
+        service = self._service
+        cycle = HttpCycle(head, scope, self, service.observer, service.logger, time.perf_counter())
+        self._incoming = cycle
+        if self._active is None:
+            self._active = cycle
+        else:
+            self._queue.append(cycle)
+            self._reads.hold(True)
+
+    def on_body(self, data: bytes) -> None:
+        cycle = self._incoming
+        if cycle is not None and cycle.state < COMPLETE:
+            cycle.feed(data)
+            self._reads.buffered(len(data))
+
+    def on_end(self) -> None:
+        cycle = self._incoming
+        if cycle is not None:
+            self._incoming = None
+            cycle.feed_end()
+            if cycle is not self._active and self._active is None:
+                # The rest of a request that was answered before it was complete.
+                self._schedule()
+
+    def on_lost(self, exc: RequestError) -> None:
+        self._lost = exc
+        cycle, self._incoming = self._incoming, None
+        if cycle is not None and cycle.state >= COMPLETE:
+            # The rest of a request that was answered already. There is nobody to explain the error to.
+            self._close(linger=True)
+        elif cycle is not None and self._queue and self._queue[-1] is cycle:
+            # Its body is broken, so it never runs; those ahead of it are answered first.
+            self._queue.pop()
+        elif cycle is not None and cycle is self._active:
+            if cycle.launched and cycle.state < COMPLETE:
+                self._give_up(cycle)
+            self._active = None
+
+    # Taking requests one after the other.
+
+    def _advance(self) -> None:
+        """Start what can be started, and see to the deadline of what is being waited for."""
+        if self._advancing or self._phase == _CLOSE:
+            return
+        self._advancing = True
+        budget = _EAGER_REQUESTS
+        while (cycle := self._active) is not None and not cycle.launched and not self._writes.paused:
+            if not budget:
+                self._service.loop.call_soon(self._advance)
+                break
+            budget -= 1
+            self._launch(cycle)
+        self._advancing = False
+        if self._phase == _CLOSE:
+            return
+        if self._active is None and self._lost is not None:
+            self._refuse(self._lost)
+        else:
+            self._schedule()
+
+    def _launch(self, cycle: HttpCycle) -> None:
+        service = self._service
+        cycle.launched = True
+        self._served += 1
+        self._response.keep_alive = cycle.head.keep_alive and not service.draining
+        service.active += 1
+        if service.limit_concurrency is not None and service.active > service.limit_concurrency:
+            service.logger.warning("Exceeded concurrency limit.")
+            cycle.refuse(503, [(b"retry-after", b"1"), (b"connection", b"close")])
+            return
+        service.requests += 1
+        if service.requests == service.limit_requests:
+            service.on_request_limit()
+        cycle.eager = True
+        service.spawn(cycle.run(service.app))
+        cycle.eager = False
+        if cycle.state == HELD:
+            cycle.hold()
+
+    def _schedule(self) -> None:
+        """Decide what is being waited for now, and until when."""
+        service = self._service
+        cycle = self._active
+        if cycle is not None:
+            if self._writes.paused:
+                self._await_reader()
+            elif cycle.ended:
+                self._phase = _ANSWER
+                service.deadlines.disarm(self)
+            else:
+                self._phase = _BODY
+                service.deadlines.arm(self, service.body_ticks)
+        elif self._incoming is not None:
+            self._phase = _BODY
+            service.deadlines.arm(self, service.body_ticks)
+        elif self._parser.idle:
+            self._phase = _REQUEST
+            service.deadlines.arm(self, service.keep_alive_ticks)
+        elif self._phase != _HEAD:
+            self._phase = _HEAD
+            service.deadlines.arm(self, service.header_ticks)
+
+    def _finished(self) -> None:
+        """The response of the active cycle is on its way out, all of it."""
+        service, response = self._service, self._response
+        cycle = self._active
+        self._active = None
+        service.active -= 1
+        if cycle is None:
+            return
+        if response.excess or response.missing:
+            self._complain(cycle)
+        if not response.keep_alive:
+            self._close(linger=not cycle.ended)
+            return
+        if not cycle.ended and not self._worth_keeping(cycle):
+            self._close(linger=True)
+            return
+        if self._queue:
+            self._active = self._queue.popleft()
+            if not self._queue:
+                self._reads.hold(False)
+            if not self._advancing:
+                # Not from inside the application, which has things of its own to finish first.
+                service.loop.call_soon(self._advance)
+        elif not self._advancing:
+            if self._lost is not None:
+                self._refuse(self._lost)
+            else:
+                self._schedule()
+
+    def _worth_keeping(self, cycle: HttpCycle) -> bool:
+        """Whether the rest of an unwanted request body is short enough to be read and dropped."""
+        head = cycle.head
+        if head.expects_continue or head.content_length is None:
+            return False
+        return head.content_length - cycle.bytes_in <= _DISCARDED
+
+    def _complain(self, cycle: HttpCycle) -> None:
+        response = self._response
+        if response.excess:
+            self._service.logger.error(
+                "Response of %s %s is longer than its Content-Length: %d bytes dropped.",
+                cycle.head.method,
+                cycle.scope["path"].encode("unicode_escape").decode("ascii"),
+                response.excess,
+            )
+        else:
+            self._service.logger.error(
+                "Response of %s %s is shorter than its Content-Length: %d bytes missing.",
+                cycle.head.method,
+                cycle.scope["path"].encode("unicode_escape").decode("ascii"),
+                response.missing,
+            )
+
+    # A ResponseWriter.
+
+    @property
+    def paused(self) -> bool:
+        return self._writes.paused
+
+    async def drain(self) -> None:
+        await self._writes.drain()
+
+    def respond(self, status: int, headers: Headers, body: bytes) -> int:
+        cycle = self._active
+        assert cycle is not None
+        if not cycle.ended and not self._worth_keeping(cycle):
+            self._response.keep_alive = False
+        size = self._response.respond(cycle.head, status, headers, body)
+        self._finished()
+        return size
+
+    def begin(self, status: int, headers: Headers, body: bytes) -> int:
+        assert self._active is not None
+        return self._response.begin(self._active.head, status, headers, body)
+
+    def chunk(self, data: bytes) -> int:
+        return self._response.chunk(data)
+
+    def end(self) -> None:
+        self._response.end()
+        self._finished()
+
+    def inform(self, status: int, headers: Headers) -> None:
+        self._response.inform(status, headers)
+
+    def consumed(self, size: int) -> None:
+        self._reads.consumed(size)
+
+    def abort(self) -> None:
+        self._phase = _CLOSE
+        self._transport.abort()
+
+    # Ends.
+
+    @property
+    def fresh(self) -> bool:
+        return not self._served
+
+    @property
+    def busy(self) -> bool:
+        return self._active is not None or self._phase in (_HEAD, _BODY)
+
+    def shutdown(self) -> None:
+        if self.busy:
+            self._response.keep_alive = False
+        elif self._phase != _CLOSE:
+            self._close(linger=False)
+
+    def on_deadline(self) -> None:
+        phase = self._phase
+        if phase == _REQUEST:
+            self._close(linger=False)
+        elif phase == _HEAD:
+            self._refuse(RequestError(408, "request head took too long"))
+        elif phase == _BODY:
+            cycle = self._active
+            if cycle is None:
+                self._close(linger=True)
+            elif self._give_up(cycle):
+                self._refuse(RequestError(408, "request body took too long"))
+        else:
+            # A slow reader may be slow, but it has to read.
+            unwritten = self._transport.get_write_buffer_size()
+            if 0 < unwritten < self._unwritten:
+                self._await_reader()
+            else:
+                self.abort()
+
+    def _await_reader(self) -> None:
+        self._unwritten = self._transport.get_write_buffer_size()
+        if self._phase != _CLOSE:
+            self._phase = _READER
+        self._service.deadlines.arm(self, self._service.body_ticks)
+
+    def _give_up(self, cycle: HttpCycle) -> bool:
+        """Take the rest of a request away from the application; true if it can still be answered by the server."""
+        answerable = cycle.state < OPEN
+        self._service.active -= 1
+        self._active = None
+        cycle.disconnect()
+        if not answerable:
+            self.abort()
+        return answerable
+
+    def _refuse(self, error: RequestError) -> None:
+        """Answer in place of the application, and close: what follows on the connection cannot be trusted."""
+        if self._phase == _CLOSE:
+            return
+        self._service.logger.warning("Invalid HTTP request received: %s (%d).", error.reason, error.status)
+        phrase = HTTPStatus(error.status).phrase
+        self._response.keep_alive = False
+        self._response.respond(_UNKNOWN, error.status, [_PLAIN], phrase.encode("ascii"))
+        self._close(linger=True)
+
+    def _close(self, *, linger: bool) -> None:
+        """Close once everything is written.
+
+        With `linger` the peer may still be sending. Closing the socket on it would make the kernel answer with a reset,
+        which can overtake the response; so only our half is closed, and what comes in is dropped for a while
+        (RFC 9112 §9.6).
+        """
+        self._phase = _CLOSE
+        self._queue.clear()
+        transport = self._transport
+        self._unwritten = transport.get_write_buffer_size()
+        self._service.deadlines.arm(self, self._service.body_ticks if self._unwritten else _LINGER)
+        if linger and transport.can_write_eof():
+            self._reads.release()
+            transport.write_eof()
+        else:
+            transport.close()
+
+
+def _socket_path(name: Any) -> str:
+    """The path of a Unix socket; one in the abstract namespace is written with a leading ``@``, as ss(8) does."""
+    if isinstance(name, bytes):
+        return (
+            "@" + name[1:].decode("utf-8", "replace")
+            if name[:1] == b"\0"
+            else name.decode("utf-8", "replace")
+        )
+    return str(name)

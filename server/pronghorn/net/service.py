@@ -1,0 +1,112 @@
+"""What the connections of one worker share.
+
+A connection is handed one of these instead of a configuration: plain values, the collaborators it calls, and the few
+counters that the worker reads. Nothing here is global; two servers in one process have one each.
+"""
+
+import asyncio
+import contextvars
+import logging
+import sys
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from pronghorn.asgi.http import NullObserver, Observer
+from pronghorn.types import ASGIApplication, Scope
+from pronghorn.wire.headers import DefaultHeaders, FieldCache
+from pronghorn.wire.ports import HttpParser, Inbound
+
+from .deadlines import Deadlines
+
+
+class Trust(Protocol):
+    """Which peers may say who the client really is, and how what they say gets into the scope."""
+
+    def trusts(self, client: tuple[str, int] | None, *, unix: bool) -> bool: ...
+
+    def apply(self, scope: Scope) -> None: ...
+
+
+class NoTrust:
+    """No peer is believed: the null object behind ``--no-proxy-headers``."""
+
+    def trusts(self, client: tuple[str, int] | None, *, unix: bool) -> bool:
+        return False
+
+    def apply(self, scope: Scope) -> None:
+        raise AssertionError("no peer is trusted")
+
+
+class Drainable(Protocol):
+    """A connection, as the worker sees it."""
+
+    @property
+    def fresh(self) -> bool:
+        """Whether it has not carried a request yet: its first may be on the way."""
+
+    @property
+    def busy(self) -> bool:
+        """Whether a request is being received or answered."""
+
+    def shutdown(self) -> None:
+        """Finish what is in flight, say that it is the last, and close."""
+
+    def abort(self) -> None:
+        """Close now, whatever is lost."""
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Service:
+    """Shared by all connections of a worker. Timeouts are in ticks of `deadlines`; limits are None for none."""
+
+    app: ASGIApplication
+    parser: Callable[[Inbound], HttpParser]
+    defaults: DefaultHeaders
+    deadlines: Deadlines
+    keep_alive_ticks: int
+    header_ticks: int
+    body_ticks: int
+    logger: logging.Logger
+    loop: asyncio.AbstractEventLoop
+    observer: Observer = field(default_factory=NullObserver)
+    trust: Trust = field(default_factory=NoTrust)
+    root_path: str = ""
+    lifespan_state: dict[str, Any] = field(default_factory=dict)
+    limit_concurrency: int | None = None
+    limit_requests: int | None = None
+    on_request_limit: Callable[[], None] = lambda: None
+    field_cache: FieldCache = field(default_factory=FieldCache)
+    #: Every request runs in a copy of the context in which the server was started, so that nothing that one request
+    #: sets is seen by the next one on the same connection.
+    context: contextvars.Context = field(default_factory=contextvars.copy_context)
+
+    connections: set[Drainable] = field(default_factory=set)
+    tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    #: Requests being answered now, and requests that were given to the application since the start.
+    active: int = 0
+    requests: int = 0
+    draining: bool = False
+
+    def spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        """Run the application for one request; where Python can (3.12), at once, up to its first wait."""
+        task = _start(self.loop, coroutine, self.context.copy())
+        if not task.done():
+            # The loop keeps weak references only.
+            self.tasks.add(task)
+            task.add_done_callback(self.tasks.discard)
+
+
+if sys.version_info >= (3, 12):
+
+    def _start(
+        loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, None], context: contextvars.Context
+    ) -> asyncio.Task[None]:
+        return asyncio.Task(coroutine, loop=loop, context=context, eager_start=True)
+
+else:
+
+    def _start(
+        loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, None], context: contextvars.Context
+    ) -> asyncio.Task[None]:
+        return loop.create_task(coroutine, context=context)

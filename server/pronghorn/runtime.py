@@ -1,0 +1,140 @@
+"""From a configuration to the things it names: logging, the imported application, the parser, the loop, TLS.
+
+`load` is the only step between a `Config`, which is plain values, and the `Runtime` that a worker runs on. Whatever can
+be wrong with what the values name is found here, before a request could meet it.
+"""
+
+import asyncio
+import importlib.util
+import ssl
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from pronghorn.asgi.http import Observer
+from pronghorn.config import Config
+from pronghorn.errors import UsageError
+from pronghorn.importer import import_app, import_string
+from pronghorn.middleware.proxy_headers import TrustedProxies
+from pronghorn.net.service import NoTrust, Trust
+from pronghorn.net.tls import create_context
+from pronghorn.observe import access, logs
+from pronghorn.types import ASGIApplication
+from pronghorn.wire.headers import DefaultHeaders
+from pronghorn.wire.limits import RequestLimits
+from pronghorn.wire.ports import HttpParser, Inbound
+
+SERVER_NAME = b"pronghorn"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Runtime:
+    """What one worker runs on. `tls` is None for clear text."""
+
+    app: ASGIApplication
+    parser: Callable[[Inbound], HttpParser]
+    defaults: DefaultHeaders
+    observer: Observer
+    trust: Trust
+    tls: ssl.SSLContext | None
+
+
+def load(config: Config) -> Runtime:
+    """Set up logging and make everything that `config` names. To be called inside the running loop.
+
+    Raises `UsageError` or `StartupError`, naming the option.
+    """
+    logs.configure(
+        level=config.log_level,
+        fmt="json" if config.log_format == "json" else "text",
+        log_config=config.log_config,
+        use_colors=config.use_colors,
+        access_log=config.access_log,
+    )
+    return Runtime(
+        tls=_tls(config),
+        app=import_app(config.app, factory=config.factory, app_dir=config.app_dir or _app_dir(config)),
+        parser=_parser(config),
+        defaults=DefaultHeaders(
+            server=SERVER_NAME if config.server_header else None,
+            date=config.date_header,
+            extra=[(name.encode("latin-1"), value.encode("latin-1")) for name, value in config.headers],
+        ),
+        observer=access.make(enabled=config.access_log),
+        trust=TrustedProxies(config.forwarded_allow_ips) if config.proxy_headers else NoTrust(),
+    )
+
+
+def loop_factory(config: Config) -> Callable[[], asyncio.AbstractEventLoop]:
+    """How to make the event loop of ``--loop``. Raises `UsageError` if it is not installed."""
+    loop = config.loop
+    if callable(loop):
+        return loop
+    if loop == "auto":
+        loop = "uvloop" if importlib.util.find_spec("uvloop") else "asyncio"
+    if loop == "uvloop":
+        try:
+            import uvloop  # noqa: PLC0415  # optional, and slow to import for those who do not use it
+        except ImportError:
+            raise UsageError(
+                "uvloop is not installed", option="--loop", hint="Install it, or use asyncio"
+            ) from None
+        return uvloop.new_event_loop
+    if loop == "asyncio":
+        return asyncio.new_event_loop
+    factory: Callable[[], asyncio.AbstractEventLoop] = _imported(loop, "--loop", config.app_dir)
+    return factory
+
+
+def _app_dir(config: Config) -> str | None:
+    # A name is looked up as `python -m` would: from the current folder first. An object has been imported already.
+    return "." if isinstance(config.app, str) else None
+
+
+def _parser(config: Config) -> Callable[[Inbound], HttpParser]:
+    limits = RequestLimits(
+        line=config.limit_request_line,
+        fields=config.limit_request_headers,
+        field_bytes=config.limit_request_header_bytes,
+        body=config.limit_request_body,
+    )
+    http = config.http
+    if http == "auto":
+        http = "httptools" if importlib.util.find_spec("httptools") else "h11"
+    if http == "httptools":
+        try:
+            from pronghorn.wire.h1_httptools import HttptoolsParser  # noqa: PLC0415  # optional
+        except ImportError:
+            raise UsageError(
+                "httptools is not installed", option="--http", hint="Install it, or use h11"
+            ) from None
+        return lambda inbound: HttptoolsParser(inbound, limits)
+    if http == "h11":
+        from pronghorn.wire.h1_h11 import H11Parser  # noqa: PLC0415  # only for those who use it
+
+        return lambda inbound: H11Parser(inbound, limits, config.h11_max_incomplete_event_size)
+    make: Callable[[Inbound, RequestLimits], HttpParser] = (
+        http if callable(http) else _imported(http, "--http", config.app_dir)
+    )
+    return lambda inbound: make(inbound, limits)
+
+
+def _imported(name: str, option: str, app_dir: str | None) -> Any:
+    found = import_string(name, app_dir=app_dir or ".")
+    if not callable(found):
+        raise UsageError(f"{name} is not callable", option=option)
+    return found
+
+
+def _tls(config: Config) -> ssl.SSLContext | None:
+    if config.ssl_certfile is None and config.ssl_keyfile is None:
+        return None
+    return create_context(
+        certfile=config.ssl_certfile,
+        keyfile=config.ssl_keyfile,
+        password=config.ssl_keyfile_password,
+        version=config.ssl_version,
+        cert_reqs=config.ssl_cert_reqs,
+        ca_certs=config.ssl_ca_certs,
+        ciphers=config.ssl_ciphers,
+    )

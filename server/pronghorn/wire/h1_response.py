@@ -1,0 +1,232 @@
+"""An HTTP/1.1 response into bytes. The one place that decides how a response is framed (RFC 9112 §6).
+
+The application says what it wants to send; how the peer finds the end of it is the server's business:
+
+* a response to HEAD, and 204, 205 and 304, have no body on the wire, whatever the application sends (§6.3, item 1);
+* a ``Content-Length`` of the application is kept if it is one number, and then exactly that many bytes go out: what is
+  too much is dropped, and what is too little closes the connection;
+* a body that is complete when its head is written gets the length that it has;
+* any other body is chunked, or, for HTTP/1.0, ended by the end of the connection;
+* ``Transfer-Encoding`` and ``Connection`` of the application are not sent: both describe this hop. Only the wish to
+  close is honoured.
+"""
+
+import re
+from collections.abc import Callable
+from typing import Final
+
+from .headers import STATUS_LINES, DefaultHeaders, FieldCache, field_line
+from .ports import Headers, InvalidResponse, RequestHead
+
+_LENGTH: Final = re.compile(rb"[0-9]{1,19}").fullmatch
+# Fields that are never cached: those that the server writes itself, and those of its own that an application may set.
+_NOTABLE: Final = frozenset(
+    (b"content-length", b"transfer-encoding", b"connection", b"keep-alive", b"date", b"server")
+)
+_BODILESS: Final = frozenset((204, 205, 304))
+
+# How the body in progress is delimited.
+_NONE: Final = 0
+_LENGTH_GIVEN: Final = 1
+_CHUNKED: Final = 2
+_UNTIL_CLOSE: Final = 3
+
+#: Bodies of this many bytes and more are written on their own rather than copied behind their head.
+LARGE: Final = 65_536
+
+Write = Callable[[bytes], object]
+
+
+class H1Response:
+    """Encodes the responses of one connection, one after the other, through `write`.
+
+    `keep_alive` is the answer to whether the connection may be used again after the response; it is set by the owner
+    before the head, may turn false while the head is written, and is final once the response is complete.
+    """
+
+    __slots__ = (
+        "_cache",
+        "_close_wanted",
+        "_defaults",
+        "_framing",
+        "_length",
+        "_own_date",
+        "_own_server",
+        "_write",
+        "excess",
+        "keep_alive",
+        "missing",
+    )
+
+    def __init__(self, write: Write, defaults: DefaultHeaders, cache: FieldCache) -> None:
+        self._write = write
+        self._defaults = defaults
+        self._cache = cache
+        self._framing = _NONE
+        self._length: int | None = None
+        self._close_wanted = False
+        self._own_date = False
+        self._own_server = False
+        self.keep_alive = True
+        #: Body bytes that the application sent beyond the length it had declared, and bytes that it still owes.
+        self.excess = 0
+        self.missing = 0
+
+    def respond(self, request: RequestHead, status: int, headers: Headers, body: bytes) -> int:
+        """A whole response. Returns the number of body bytes written; raises `InvalidResponse` before any are."""
+        lines = self._fields(status, headers)
+        size = len(body)
+        length = self._length
+        if request.method == "HEAD":
+            # RFC 9110 §9.3.2: the fields of the GET response, its length included, but no content.
+            self._framing = _NONE
+            if status not in _BODILESS:
+                lines.append(b"content-length: %d\r\n" % (size if length is None else length))
+            size = 0
+        elif status in _BODILESS:
+            self._frame_bodiless(lines, status, length)
+            size = 0
+        elif length is None or length == size:
+            lines.append(b"content-length: %d\r\n" % size)
+        else:
+            lines.append(b"content-length: %d\r\n" % length)
+            if size > length:
+                self.excess = size - length
+                body = body[:length]
+                size = length
+            else:
+                self.missing = length - size
+                self.keep_alive = False  # the peer waits for bytes that will not come
+        self._persistence(lines, request)
+        lines.append(b"\r\n")
+        if size >= LARGE:
+            self._write(b"".join(lines))
+            self._write(body)
+        else:
+            if size:
+                lines.append(body)
+            self._write(b"".join(lines))
+        return size
+
+    def begin(self, request: RequestHead, status: int, headers: Headers, body: bytes) -> int:
+        """A head and the first piece of a body that is not complete. Returns and raises as `respond` does."""
+        lines = self._fields(status, headers)
+        length = self._length
+        if request.method == "HEAD":
+            self._framing = _NONE
+            if length is not None and status not in _BODILESS:
+                lines.append(b"content-length: %d\r\n" % length)
+        elif status in _BODILESS:
+            self._frame_bodiless(lines, status, length)
+        elif length is not None:
+            self._framing = _LENGTH_GIVEN
+            self.missing = length
+            lines.append(b"content-length: %d\r\n" % length)
+        elif request.http_version == "1.1":
+            self._framing = _CHUNKED
+            lines.append(b"transfer-encoding: chunked\r\n")
+        else:
+            self._framing = _UNTIL_CLOSE
+            self.keep_alive = False
+        self._persistence(lines, request)
+        lines.append(b"\r\n")
+        self._write(b"".join(lines))
+        return self.chunk(body) if body else 0
+
+    def chunk(self, data: bytes) -> int:
+        """A further piece of the body. Returns the number of body bytes written."""
+        size = len(data)
+        framing = self._framing
+        if framing == _CHUNKED:
+            if size >= LARGE:
+                self._write(b"%x\r\n" % size)
+                self._write(data)
+                self._write(b"\r\n")
+            elif size:  # an empty chunk would end the body (RFC 9112 §7.1)
+                self._write(b"%x\r\n%b\r\n" % (size, data))
+        elif framing == _LENGTH_GIVEN:
+            if size > self.missing:
+                self.excess += size - self.missing
+                data = data[: self.missing]
+                size = self.missing
+            self.missing -= size
+            if size:
+                self._write(data)
+        elif framing == _UNTIL_CLOSE:
+            if size:
+                self._write(data)
+        else:
+            return 0
+        return size
+
+    def end(self) -> None:
+        """The end of a body that was begun."""
+        if self._framing == _CHUNKED:
+            self._write(b"0\r\n\r\n")
+        elif self._framing == _LENGTH_GIVEN and self.missing:
+            self.keep_alive = False
+        self._framing = _NONE
+
+    def inform(self, status: int, headers: Headers) -> None:
+        """An informational response (RFC 9110 §15.2): a head and nothing else."""
+        self._write(
+            b"".join((STATUS_LINES[status], *(field_line(name, value) for name, value in headers), b"\r\n"))
+        )
+
+    def _fields(self, status: int, headers: Headers) -> list[bytes]:
+        """The status line and the application's fields, but for those that the server writes itself."""
+        self._length = None
+        self._close_wanted = self._own_date = self._own_server = False
+        self.excess = self.missing = 0
+        lines = [STATUS_LINES[status]]
+        known = self._cache.get
+        for name, value in headers:
+            line = known((name, value))
+            if line is None:
+                line = self._new_field(name, value)
+            lines.append(line)
+        if self._own_date or self._own_server:
+            lines.append(self._defaults.without(date=self._own_date, server=self._own_server))
+        else:
+            lines.append(self._defaults.block)
+        return lines
+
+    def _new_field(self, name: bytes, value: bytes) -> bytes:
+        """The line of a field that is not in the cache; empty for one that the server writes itself."""
+        line = field_line(name, value)
+        lowered = name.lower()
+        if lowered not in _NOTABLE:
+            return self._cache.add(name, value)
+        if lowered == b"date":
+            self._own_date = True
+            return line
+        if lowered == b"server":
+            self._own_server = True
+            return line
+        if lowered == b"content-length":
+            if not _LENGTH(value):
+                raise InvalidResponse(f"invalid Content-Length {value!r}")
+            length = int(value)
+            if self._length is not None and self._length != length:
+                raise InvalidResponse(f"two values of Content-Length: {self._length} and {length}")
+            self._length = length
+        elif lowered == b"connection" and b"close" in value.lower():
+            self._close_wanted = True
+        return b""
+
+    def _frame_bodiless(self, lines: list[bytes], status: int, length: int | None) -> None:
+        self._framing = _NONE
+        if status == 205:
+            # RFC 9110 §15.3.6: no content, and the zero length is how that is said.
+            lines.append(b"content-length: 0\r\n")
+        elif status == 304 and length is not None:
+            # §15.4.5 allows the length that a 200 would have had; §8.6 forbids the field with 204.
+            lines.append(b"content-length: %d\r\n" % length)
+
+    def _persistence(self, lines: list[bytes], request: RequestHead) -> None:
+        if self._close_wanted:
+            self.keep_alive = False
+        if not self.keep_alive:
+            lines.append(b"connection: close\r\n")
+        elif request.http_version == "1.0":
+            lines.append(b"connection: keep-alive\r\n")

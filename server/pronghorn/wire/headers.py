@@ -1,0 +1,79 @@
+"""Response header fields into bytes: checked once, kept in a bounded cache, and the block that every response ends with.
+
+An application sends the same few fields over and over. Checking a field costs several times what looking it up does,
+so lines that passed the check are kept. Only short lines are, and the cache is emptied when it is full: a service
+that sends a new request id with every response must not fill the memory with them.
+"""
+
+import re
+from email.utils import formatdate
+from http import HTTPStatus
+from typing import Final
+
+from .ports import Headers, InvalidResponse
+
+# RFC 9110 §5.1 and §5.5. A CR, LF or NUL in a value would end the field, or be read as its end by somebody.
+_NAME: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+").fullmatch
+_VALUE: Final = re.compile(rb"[^\x00\r\n]*").fullmatch
+
+_CACHED_FIELDS: Final = 512
+_CACHED_BYTES: Final = 256
+
+#: Status lines of RFC 9112 §4 for every final status code, registered or not.
+STATUS_LINES: Final = {status: b"HTTP/1.1 %d \r\n" % status for status in range(100, 600)} | {
+    status.value: b"HTTP/1.1 %d %b\r\n" % (status.value, status.phrase.encode("ascii"))
+    for status in HTTPStatus
+}
+
+
+def field_line(name: bytes, value: bytes) -> bytes:
+    """``name: value`` and its line end. Raises `InvalidResponse` where that would not be one field."""
+    if type(name) is not bytes or type(value) is not bytes:
+        raise InvalidResponse(f"header names and values must be bytes, got {name!r}: {value!r}")
+    if not _NAME(name):
+        raise InvalidResponse(f"invalid header name {name!r}")
+    if not _VALUE(value):
+        raise InvalidResponse(f"invalid value {value!r} of header {name!r}")
+    return b"%b: %b\r\n" % (name, value)
+
+
+class FieldCache(dict[tuple[bytes, bytes], bytes]):
+    """Lines of fields that were checked before, by ``(name, value)``."""
+
+    __slots__ = ()
+
+    def add(self, name: bytes, value: bytes) -> bytes:
+        """Check a field that is not there yet; returns its line and keeps it. Raises `InvalidResponse`."""
+        line = field_line(name, value)
+        if len(line) <= _CACHED_BYTES:
+            if len(self) >= _CACHED_FIELDS:
+                self.clear()
+            self[name, value] = line
+        return line
+
+
+class DefaultHeaders:
+    """The fields the server adds of its own: ``date``, ``server``, and those of ``--header``.
+
+    `block` is all of them as bytes, ready to be appended to a head. `renew` is called about once a second, so that no
+    response pays for formatting a date (RFC 9110 §6.6.1 asks for one with a resolution of a second).
+    """
+
+    __slots__ = ("_date", "_extra", "_server", "block")
+
+    def __init__(self, *, server: bytes | None, date: bool, extra: Headers = ()) -> None:
+        self._server = b"" if server is None else field_line(b"server", server)
+        self._extra = b"".join(field_line(name, value) for name, value in extra)
+        self._date = b"" if date else None
+        self.block = b""
+        self.renew(None)
+
+    def renew(self, now: float | None) -> None:
+        """Write the block anew for `now`, in seconds since the epoch; None is the present."""
+        if self._date is not None:
+            self._date = b"date: %b\r\n" % formatdate(now, usegmt=True).encode("ascii")
+        self.block = self.without(date=False, server=False)
+
+    def without(self, *, date: bool, server: bool) -> bytes:
+        """The block for a response whose application has set one of these two fields itself."""
+        return (b"" if date else self._date or b"") + (b"" if server else self._server) + self._extra

@@ -1,0 +1,127 @@
+"""The seams between the wire and the rest: what a parser calls, and what a response is written to.
+
+Everything above these protocols is written once and serves every parser and every HTTP version. A parser turns bytes
+into calls on an `Inbound`; a request/response cycle answers through a `ResponseWriter`, which is an HTTP/1.1
+connection today and can as well be one stream of a multiplexed one.
+"""
+
+from collections.abc import Iterable
+from typing import Protocol
+
+Headers = Iterable[tuple[bytes, bytes]]
+
+
+class RequestError(Exception):
+    """Input that is no acceptable HTTP request; nothing after it on the connection can be trusted.
+
+    `status` is the answer it deserves (RFC 9110 §15.5), `reason` a short phrase for the log and the body.
+    """
+
+    def __init__(self, status: int, reason: str) -> None:
+        super().__init__(reason)
+        self.status = status
+        self.reason = reason
+
+    def __repr__(self) -> str:
+        return f"RequestError({self.status}, {self.reason!r})"
+
+
+class InvalidResponse(ValueError):
+    """What the application asked to send cannot be put on the wire as HTTP (RFC 9110 §5, RFC 9112 §6)."""
+
+
+class RequestHead:
+    """One request's line and header section, checked, with the facts that framing needs already drawn from it.
+
+    `target` is the request target as received, `raw_path` and `query` its two halves (absolute-form already reduced
+    to them), `headers` lower-cased names with their values in order. `content_length` is None where the length is
+    not declared; a request has a body if it is positive or `chunked` is true (RFC 9112 §6.3).
+    """
+
+    __slots__ = (
+        "chunked",
+        "content_length",
+        "expects_continue",
+        "headers",
+        "http_version",
+        "keep_alive",
+        "method",
+        "query",
+        "raw_path",
+        "target",
+        "upgrade",
+    )
+
+    method: str
+    target: bytes
+    raw_path: bytes
+    query: bytes
+    http_version: str
+    headers: list[tuple[bytes, bytes]]
+    content_length: int | None
+    chunked: bool
+    keep_alive: bool
+    expects_continue: bool
+    upgrade: bytes | None
+
+    def __repr__(self) -> str:
+        return f"<RequestHead {self.method} {self.target!r} HTTP/{self.http_version}>"
+
+
+class Inbound(Protocol):
+    """Called by a parser, in this order for every request: one `on_head`, any number of `on_body`, one `on_end`.
+
+    `on_lost` ends the sequence for good: the bytes are not HTTP, or stopped inside a message.
+    """
+
+    def on_head(self, head: RequestHead) -> None: ...
+
+    def on_body(self, data: bytes) -> None: ...
+
+    def on_end(self) -> None: ...
+
+    def on_lost(self, exc: RequestError) -> None: ...
+
+
+class HttpParser(Protocol):
+    """Bytes in, `Inbound` calls out. Never raises for bad input: that is `on_lost`, after which `feed` does nothing."""
+
+    def feed(self, data: bytes) -> None: ...
+
+    def feed_eof(self) -> None:
+        """The peer will send no more; inside a message that is `on_lost`."""
+
+    @property
+    def idle(self) -> bool:
+        """True between messages: not a byte of a next request has been seen."""
+
+
+class ResponseWriter(Protocol):
+    """Where one response goes. Either `respond`, or `begin`, `chunk` any number of times and `end`.
+
+    `respond`, `begin` and `chunk` return how many body bytes really went out: none to a HEAD request, for instance.
+    `respond` and `begin` raise `InvalidResponse` before anything is written.
+    """
+
+    @property
+    def paused(self) -> bool:
+        """True while the peer reads slower than we write; `drain` waits for the end of that."""
+
+    def respond(self, status: int, headers: Headers, body: bytes) -> int: ...
+
+    def begin(self, status: int, headers: Headers, body: bytes) -> int: ...
+
+    def chunk(self, data: bytes) -> int: ...
+
+    def end(self) -> None: ...
+
+    def inform(self, status: int, headers: Headers) -> None:
+        """Send an informational (1xx) response ahead of the final one (RFC 9110 §15.2)."""
+
+    def abort(self) -> None:
+        """The response cannot be completed: make sure that the peer can tell."""
+
+    def consumed(self, size: int) -> None:
+        """The application took `size` bytes of the request body, so that the peer may send as many more."""
+
+    async def drain(self) -> None: ...

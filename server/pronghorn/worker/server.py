@@ -1,0 +1,261 @@
+"""One process that serves: start, serve, drain.
+
+The order at the end is what makes a restart lossless. First the socket file goes, so that nobody new can come; then the
+loop turns a few times, so that whoever was waiting in the backlog, and every request that is already in a socket
+buffer, is taken in; only then is the listener closed. Connections that rest are closed, the others answer what they
+have and say that it was the last.
+"""
+
+import asyncio
+import functools
+import logging
+import os
+import socket
+from collections.abc import Awaitable, Callable, Sequence
+
+from pronghorn.asgi.lifespan import Lifespan, LifespanFailed
+from pronghorn.config import Config
+from pronghorn.errors import StartupError
+from pronghorn.net.deadlines import TICK, Deadlines, Ticker
+from pronghorn.net.h1_connection import H1Connection
+from pronghorn.net.service import Service
+from pronghorn.net.sockets import Listener, describe, open_listeners
+from pronghorn.observe.health import HealthEndpoint
+from pronghorn.runtime import Runtime, load, loop_factory
+
+from .signals import captured, pass_on
+
+logger = logging.getLogger("pronghorn.error")
+
+# How often the end of a drain is looked for, in seconds. Connections end by themselves; this only notices.
+_DRAIN_POLL = 0.02
+# Turns of the loop until what the kernel had ready when the drain began has been taken in: one to accept, one to make
+# the connection, one to read its first bytes, and one in reserve.
+_DRAIN_TURNS = 4
+
+
+class Server:
+    """Serves the application of one `Config` in this process.
+
+    `started` is true while requests are accepted. Setting `should_exit` starts a graceful shutdown, `force_exit` cuts
+    that short; both may be set from a signal handler or from another thread.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.started = False
+        self._should_exit = False
+        self._force_exit = False
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._exit_wanted: asyncio.Event | None = None
+
+    @property
+    def should_exit(self) -> bool:
+        return self._should_exit
+
+    @should_exit.setter
+    def should_exit(self, value: bool) -> None:
+        self._should_exit = value
+        if value and self._loop is not None and self._exit_wanted is not None:
+            self._loop.call_soon_threadsafe(self._exit_wanted.set)
+
+    @property
+    def force_exit(self) -> bool:
+        return self._force_exit
+
+    @force_exit.setter
+    def force_exit(self, value: bool) -> None:
+        self._force_exit = value
+        if value:
+            self.should_exit = True
+
+    def run(self, sockets: Sequence[socket.socket] | None = None) -> None:
+        """Serve in an event loop of its own until a signal or `should_exit`; `sockets` are bound ones to use.
+
+        Raises `StartupError` or `UsageError` if it cannot, and passes a signal that stopped it on to the process.
+        """
+        with asyncio.Runner(loop_factory=loop_factory(self.config)) as runner:
+            caught = runner.run(self._serve_until_signal(sockets))
+        pass_on(caught)
+
+    async def serve(self, sockets: Sequence[socket.socket] | None = None) -> None:
+        """The same inside a loop that is running already, next to whatever else that loop does."""
+        pass_on(await self._serve_until_signal(sockets))
+
+    async def _serve_until_signal(self, sockets: Sequence[socket.socket] | None) -> list[int]:
+        with captured(self.handle_exit) as caught:
+            await self._serve(sockets)
+        return caught
+
+    def handle_exit(self, number: int) -> None:
+        """What a signal does: the first one drains, a SIGINT after that forces."""
+        if self.should_exit and number == 2:
+            self.force_exit = True
+        else:
+            self.should_exit = True
+
+    async def _serve(self, sockets: Sequence[socket.socket] | None) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._exit_wanted = asyncio.Event()
+        if self.should_exit:
+            self._exit_wanted.set()
+        config = self.config
+        runtime = load(config)
+        # The sockets come first. A port that is taken is found before the application opens its database, and who
+        # connects while it does so waits instead of being refused.
+        listeners = (
+            [
+                listener
+                for sock in sockets
+                for listener in open_listeners(fd=sock.fileno(), backlog=config.backlog)
+            ]
+            if sockets
+            else open_listeners(
+                host=config.host,
+                port=config.port,
+                uds=config.uds,
+                fd=config.fd,
+                backlog=config.backlog,
+                uds_mode=config.uds_mode,
+                uds_group=config.uds_group,
+            )
+        )
+        try:
+            logger.info("Started server process [%d]", os.getpid())
+            await self._serve_listeners(runtime, listeners)
+            logger.info("Finished server process [%d]", os.getpid())
+        finally:
+            for listener in listeners:
+                listener.close()
+            runtime.observer.close()
+
+    async def _serve_listeners(self, runtime: Runtime, listeners: list[Listener]) -> None:
+        lifespan = Lifespan(runtime.app, mode=self.config.lifespan, logger=logger)
+        service = self._service(runtime, lifespan)
+        try:
+            await lifespan.startup()
+        except LifespanFailed as exc:
+            raise StartupError(
+                f"application startup failed: {exc}",
+                hint="The application decides this, in its lifespan.startup; what it logged is above",
+            ) from exc
+        ticker = Ticker(lambda: self._tick(service))
+        servers: list[asyncio.Server] = []
+        try:
+            if not self.should_exit:
+                servers += [await self._accept(listener, service, runtime) for listener in listeners]
+                self.started = True
+                for listener in listeners:
+                    logger.info(
+                        "Pronghorn running on %s (Press CTRL+C to quit)",
+                        describe(listener, runtime.tls is not None),
+                    )
+                assert self._exit_wanted is not None
+                await self._exit_wanted.wait()
+            await self._drain(service, listeners, servers)
+            if not self.force_exit:
+                await lifespan.shutdown()
+        finally:
+            ticker.stop()
+            for server in servers:
+                server.close()
+            for connection in list(service.connections):
+                connection.abort()
+            await lifespan.cancel()
+
+    def _service(self, runtime: Runtime, lifespan: Lifespan) -> Service:
+        config = self.config
+        app = runtime.app
+        if config.health_path is not None:
+            app = HealthEndpoint(app, config.health_path, lambda: self.started and not service.draining)
+        service = Service(
+            app=app,
+            parser=runtime.parser,
+            defaults=runtime.defaults,
+            deadlines=Deadlines(),
+            keep_alive_ticks=Deadlines.ticks(config.timeout_keep_alive),
+            header_ticks=Deadlines.ticks(config.timeout_header),
+            body_ticks=Deadlines.ticks(config.timeout_body),
+            logger=logger,
+            loop=asyncio.get_running_loop(),
+            observer=runtime.observer,
+            trust=runtime.trust,
+            root_path=config.root_path,
+            lifespan_state=lifespan.state,
+            limit_concurrency=config.limit_concurrency,
+            limit_requests=config.limit_max_requests,
+            on_request_limit=self._request_limit_reached,
+        )
+        return service
+
+    async def _accept(self, listener: Listener, service: Service, runtime: Runtime) -> asyncio.Server:
+        loop = asyncio.get_running_loop()
+        # The loops want to know the family beforehand; the descriptor is the one to ask.
+        create: Callable[..., Awaitable[asyncio.Server]] = (
+            loop.create_unix_server if listener.unix else loop.create_server
+        )
+        return await create(
+            functools.partial(H1Connection, service),
+            sock=listener.sock,
+            ssl=runtime.tls,
+            backlog=self.config.backlog,
+        )
+
+    def _request_limit_reached(self) -> None:
+        logger.warning(
+            "Maximum request limit of %d reached. Terminating process.", self.config.limit_max_requests
+        )
+        self.should_exit = True
+
+    @staticmethod
+    def _tick(service: Service) -> None:
+        service.defaults.renew(None)
+        service.deadlines.advance()
+
+    async def _drain(
+        self, service: Service, listeners: list[Listener], servers: list[asyncio.Server]
+    ) -> None:
+        """Let what is in flight finish, within ``--timeout-graceful-shutdown``."""
+        logger.info("Shutting down")
+        service.draining = True
+        self.started = False
+        for listener in listeners:
+            listener.withdraw()
+        for _ in range(_DRAIN_TURNS):
+            await asyncio.sleep(0)
+        for server in servers:
+            server.close()
+        for connection in list(service.connections):
+            if not connection.fresh:
+                connection.shutdown()
+        if not await self._drained(service):
+            for task in service.tasks:
+                task.cancel("Task cancelled, timeout graceful shutdown exceeded")
+            if service.tasks:
+                await asyncio.wait(service.tasks, timeout=TICK)
+
+    async def _drained(self, service: Service) -> bool:
+        """Wait until all is done; false if time ran out, or the patience of whoever sent the second SIGINT."""
+        loop = asyncio.get_running_loop()
+        begun = loop.time()
+        timeout = self.config.timeout_graceful_shutdown
+        told = ""
+        while service.connections or service.tasks:
+            elapsed = loop.time() - begun
+            if self.force_exit:
+                return False
+            if timeout is not None and elapsed >= timeout:
+                logger.error(
+                    "Cancel %d running task(s), timeout graceful shutdown exceeded", len(service.tasks)
+                )
+                return False
+            if elapsed >= TICK:
+                # Connections that had just been made were given this long to send their first request.
+                for connection in list(service.connections):
+                    connection.shutdown()
+            waiting_for = "connections to close" if service.connections else "background tasks to complete"
+            if service.tasks and waiting_for != told:
+                logger.info("Waiting for %s. (CTRL+C to force quit)", waiting_for)
+                told = waiting_for
+            await asyncio.sleep(_DRAIN_POLL)
+        return True
