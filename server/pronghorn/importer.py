@@ -135,7 +135,7 @@ def _failed(what: str, exc: BaseException) -> StartupError:
 
 
 def _call_factory(factory: Callable[..., Any], name: str) -> Callable[..., Any]:
-    if not _accepts(factory, 0):
+    if not _accepts(factory, 0, unknown=True):
         raise StartupError(
             f"{name} cannot be a factory, it does not accept a call without arguments",
             option="--factory",
@@ -161,15 +161,14 @@ def _takes_nothing(candidate: Callable[..., Any]) -> bool:
     return _accepts(candidate, 0) and not _accepts(candidate, 1) and not _accepts(candidate, 3)
 
 
-def _accepts(candidate: Callable[..., Any], count: int) -> bool:
+def _accepts(candidate: Callable[..., Any], count: int, *, unknown: bool = False) -> bool:
+    """True if it can be called with so many arguments; `unknown` for what has no signature, as compiled code may not."""
     try:
         inspect.signature(candidate).bind(*range(count))
     except TypeError:
         return False
-    except (
-        ValueError
-    ):  # a built-in that does not tell: it is given the benefit of the doubt, except as a factory
-        return count > 0
+    except ValueError:
+        return unknown
     return True
 
 
@@ -178,4 +177,4 @@ def _named(found: object) -> str:
 
 
 def _a(found: object) -> str:
-    return "a module" if isinstance(found, ModuleType) else f"of type {type(found).__name__}"
+    return "a module" if isinstance(found, ModuleType) else f"an object of type {type(found).__name__}"
