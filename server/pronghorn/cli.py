@@ -100,9 +100,15 @@ def _print_cause(cause: BaseException) -> None:
 
 
 def _invoke(command: click.Command, words: list[str]) -> None:
-    """Run a click command; its complaints become ours, so that each is one line too."""
+    """Run a click command; its complaints become ours, so that each is one line too.
+
+    Not by `command.main`, which has opinions of its own on exit codes and on an interrupt.
+    """
     try:
-        command.main(words, prog_name=command.name, standalone_mode=False)
+        with command.make_context(command.name, words) as ctx:
+            command.invoke(ctx)
+    except click.exceptions.Exit as exc:
+        raise SystemExit(exc.exit_code) from None
     except click.exceptions.NoSuchOption as exc:
         known = [name for item in command.params for name in (*item.opts, *item.secondary_opts)]
         raise UsageError(
@@ -223,8 +229,10 @@ def _serve_command() -> click.Command:
 def _print_config(found: Resolution) -> None:
     rows = [(name, told.show(found.values[name]), found.sources[name]) for name, told in OPTIONS.items()]
     name_width, value_width = (max(len(row[column]) for row in rows) for column in (0, 1))
-    for name, value, source in rows:
-        click.echo(f"{name:<{name_width}}  {value:<{min(value_width, 40)}}  {source}")
+    value_width = min(value_width, 40)
+    click.echo(
+        "\n".join(f"{name:<{name_width}}  {value:<{value_width}}  {source}" for name, value, source in rows)
+    )
 
 
 def _join_headers(words: Sequence[str]) -> list[str]:
