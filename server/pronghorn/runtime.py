@@ -11,14 +11,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from pronghorn.asgi.http import Observer
 from pronghorn.config import Config
 from pronghorn.errors import UsageError
 from pronghorn.importer import import_app, import_string
 from pronghorn.middleware.proxy_headers import TrustedProxies
 from pronghorn.net.service import NoTrust, Trust
 from pronghorn.net.tls import create_context
-from pronghorn.observe import access, logs
+from pronghorn.observe import logs
 from pronghorn.types import ASGIApplication
 from pronghorn.wire.headers import DefaultHeaders
 from pronghorn.wire.limits import RequestLimits
@@ -34,7 +33,6 @@ class Runtime:
     app: ASGIApplication
     parser: Callable[[Inbound], HttpParser]
     defaults: DefaultHeaders
-    observer: Observer
     trust: Trust
     tls: ssl.SSLContext | None
 
@@ -46,7 +44,7 @@ def load(config: Config) -> Runtime:
     """
     logs.configure(
         level=config.log_level,
-        fmt="json" if config.log_format == "json" else "text",
+        fmt=config.log_format,
         log_config=config.log_config,
         use_colors=config.use_colors,
         access_log=config.access_log,
@@ -60,7 +58,6 @@ def load(config: Config) -> Runtime:
             date=config.date_header,
             extra=[(name.encode("latin-1"), value.encode("latin-1")) for name, value in config.headers],
         ),
-        observer=access.make(enabled=config.access_log),
         trust=TrustedProxies(config.forwarded_allow_ips) if config.proxy_headers else NoTrust(),
     )
 

@@ -13,6 +13,7 @@ import os
 import socket
 from collections.abc import Awaitable, Callable, Sequence
 
+from pronghorn.asgi.http import NullObserver, Observer
 from pronghorn.asgi.lifespan import Lifespan, LifespanFailed
 from pronghorn.config import Config
 from pronghorn.errors import StartupError
@@ -20,6 +21,7 @@ from pronghorn.net.deadlines import TICK, Deadlines, Ticker
 from pronghorn.net.h1_connection import H1Connection
 from pronghorn.net.service import Service
 from pronghorn.net.sockets import Listener, describe, open_listeners
+from pronghorn.observe import access
 from pronghorn.observe.health import HealthEndpoint
 from pronghorn.runtime import Runtime, load, loop_factory
 
@@ -127,11 +129,9 @@ class Server:
         finally:
             for listener in listeners:
                 listener.close()
-            runtime.observer.close()
 
     async def _serve_listeners(self, runtime: Runtime, listeners: list[Listener]) -> None:
         lifespan = Lifespan(runtime.app, mode=self.config.lifespan, logger=logger)
-        service = self._service(runtime, lifespan)
         try:
             await lifespan.startup()
         except LifespanFailed as exc:
@@ -139,6 +139,9 @@ class Server:
                 f"application startup failed: {exc}",
                 hint="The application decides this, in its lifespan.startup; what it logged is above",
             ) from exc
+        # Chosen only now, because an application may set up logging of its own while it starts.
+        access_log = access.make(asyncio.get_running_loop()) if self.config.access_log else None
+        service = self._service(runtime, lifespan, access_log or NullObserver())
         ticker = Ticker(lambda: self._tick(service))
         servers: list[asyncio.Server] = []
         try:
@@ -162,13 +165,15 @@ class Server:
             for connection in list(service.connections):
                 connection.abort()
             await lifespan.cancel()
+            if access_log is not None:
+                access_log.flush()
 
-    def _service(self, runtime: Runtime, lifespan: Lifespan) -> Service:
+    def _service(self, runtime: Runtime, lifespan: Lifespan, observer: Observer) -> Service:
         config = self.config
         app = runtime.app
         if config.health_path is not None:
-            app = HealthEndpoint(app, config.health_path, lambda: self.started and not service.draining)
-        service = Service(
+            app = HealthEndpoint(app, config.health_path, lambda: self.started)
+        return Service(
             app=app,
             parser=runtime.parser,
             defaults=runtime.defaults,
@@ -178,7 +183,7 @@ class Server:
             body_ticks=Deadlines.ticks(config.timeout_body),
             logger=logger,
             loop=asyncio.get_running_loop(),
-            observer=runtime.observer,
+            observer=observer,
             trust=runtime.trust,
             root_path=config.root_path,
             lifespan_state=lifespan.state,
@@ -186,7 +191,6 @@ class Server:
             limit_requests=config.limit_max_requests,
             on_request_limit=self._request_limit_reached,
         )
-        return service
 
     async def _accept(self, listener: Listener, service: Service, runtime: Runtime) -> asyncio.Server:
         loop = asyncio.get_running_loop()
