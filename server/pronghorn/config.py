@@ -193,7 +193,7 @@ class Config:
         kinds.Choice(("auto", "text", "json")),
         default="auto",
         group=LOGGING,
-        help="How lines are written when there is no --log-config. auto is text.",
+        help="How lines are written without --log-config. auto is text, or JSON where the application's root logger writes that.",
     )
     access_log: bool = option(
         kinds.Flag(),
