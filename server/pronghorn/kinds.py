@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ TRUE = frozenset({"true", "1", "yes", "on"})
 FALSE = frozenset({"false", "0", "no", "off"})
 
 _NAME = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"  # a token: RFC 9110, section 5.6.2
-_IMPORT_STRING = re.compile(r"[^\W\d][\w.]*:[^\W\d][\w.]*")
+_IMPORT_STRING = r"[^\W\d][\w.]*:[^\W\d][\w.]*"
 
 
 class Kind:
@@ -29,6 +28,10 @@ class Kind:
     metavar: str = "TEXT"
     type: str = "text"
     repeatable: bool = False
+
+    def __init__(self, *, metavar: str | None = None) -> None:
+        if metavar is not None:
+            self.metavar = metavar
 
     def from_text(self, text: str) -> Any:
         """The value that a flag's argument or an environment variable spells."""
@@ -49,11 +52,8 @@ class Kind:
         return str(value)
 
 
-@dataclass(frozen=True)
 class Text(Kind):
-    """Any text, with another word for it in usage lines."""
-
-    metavar: str = "TEXT"
+    """Any text."""
 
 
 class ImportedApp(Kind):
@@ -67,17 +67,15 @@ class ImportedApp(Kind):
         return value if callable(value) else super().from_data(value)
 
 
-@dataclass(frozen=True)
 class File(Kind):
     """A path that must lead to a file that can be read, or to a folder."""
 
-    folder: bool = False
-    metavar: str = "PATH"
+    metavar = "PATH"
 
-    @property
-    def type(self) -> str:  # type: ignore[override]
-        """What the path leads to."""
-        return "folder" if self.folder else "file"
+    def __init__(self, *, folder: bool = False) -> None:
+        super().__init__()
+        self.folder = folder
+        self.type = "folder" if folder else "file"
 
     def from_text(self, text: str) -> str:
         """The path as it was given; whether it can be used is found out now, not at the first request."""
@@ -126,12 +124,11 @@ class UrlPath(Kind):
         return text
 
 
-@dataclass(frozen=True)
 class SocketPath(Kind):
     """A path where a Unix socket is, or will be made."""
 
-    metavar: str = "PATH"
-    type: str = "path"
+    metavar = "PATH"
+    type = "path"
 
     def from_text(self, text: str) -> str:
         """Any path but the empty one, which would not be seen in the file system."""
@@ -144,14 +141,16 @@ class SocketPath(Kind):
         return super().from_data(os.fspath(value) if isinstance(value, os.PathLike) else value)
 
 
-@dataclass(frozen=True)
 class Whole(Kind):
     """A whole number within bounds, both included."""
 
-    low: int = 0
-    high: int | None = None
-    metavar: str = "INT"
-    type: str = "whole number"
+    metavar = "INT"
+    type = "whole number"
+
+    def __init__(self, low: int = 0, high: int | None = None, *, metavar: str | None = None) -> None:
+        super().__init__(metavar=metavar)
+        self.low = low
+        self.high = high
 
     def from_text(self, text: str) -> int:
         """Decimal digits alone: int() would take "1_0" and " 7 " and more that nobody means."""
@@ -170,13 +169,15 @@ class Whole(Kind):
         return int(value)
 
 
-@dataclass(frozen=True)
 class Seconds(Kind):
     """A duration in seconds, decimals allowed. `zero` tells whether none at all is a duration here."""
 
-    zero: bool = True
-    metavar: str = "SECONDS"
-    type: str = "seconds"
+    metavar = "SECONDS"
+    type = "seconds"
+
+    def __init__(self, *, zero: bool = True) -> None:
+        super().__init__()
+        self.zero = zero
 
     def from_text(self, text: str) -> int | float:
         """Digits with or without decimals; no sign, exponent, nan or inf."""
@@ -223,35 +224,24 @@ class Flag(Kind):
         return "true" if value else "false"
 
 
-@dataclass(frozen=True)
 class Choice(Kind):
     """One of a few words; with `attribute`, or "module:attribute", or in code the object itself."""
 
-    words: tuple[str, ...]
-    attribute: bool = False
-
-    @property
-    def metavar(self) -> str:  # type: ignore[override]
-        """All the words."""
-        return f"[{'|'.join(self.words)}{'|module:attribute' if self.attribute else ''}]"
-
-    @property
-    def type(self) -> str:  # type: ignore[override]
-        """All the words."""
-        return self._listed()
-
-    def _listed(self) -> str:
-        words = [*self.words, *(["module:attribute"] if self.attribute else [])]
-        return f"{', '.join(words[:-1])} or {words[-1]}"
+    def __init__(self, words: tuple[str, ...], *, attribute: bool = False) -> None:
+        self.words = words
+        self.attribute = attribute
+        listed = [*words, "module:attribute"] if attribute else words
+        super().__init__(metavar=f"[{'|'.join(listed)}]")
+        self.type = listed[0] if len(listed) == 1 else f"{', '.join(listed[:-1])} or {listed[-1]}"
 
     def from_text(self, text: str) -> str:
         """One of the words, in any case."""
         if text.lower() in self.words:
             return text.lower()
-        if self.attribute and _IMPORT_STRING.fullmatch(text):
+        if self.attribute and re.fullmatch(_IMPORT_STRING, text):
             return text
         near = did_you_mean(text.lower(), self.words)
-        raise ValueError(f"{text!r} is not {self._listed()}" + (f". {near}" if near else ""))
+        raise ValueError(f"{text!r} is not {self.type}" + (f". {near}" if near else ""))
 
     def from_data(self, value: Any) -> Any:
         """A word, or an object where one may be named."""
@@ -300,13 +290,11 @@ class FileMode(Kind):
         return f"{value:03o}"
 
 
-@dataclass(frozen=True)
 class Words(Kind):
     """A list of texts: the flag is given once for each, a variable holds them with spaces between."""
 
-    metavar: str = "TEXT"
-    type: str = "list of text"
-    repeatable: bool = True
+    type = "list of text"
+    repeatable = True
 
     def from_text(self, text: str) -> list[str]:
         """The words of a variable."""
@@ -325,16 +313,15 @@ class Words(Kind):
         return " ".join(value)
 
 
-@dataclass(frozen=True)
 class Addresses(Kind):
     """Addresses with commas between, or a list of them; held as one text."""
 
-    metavar: str = "LIST"
-    type: str = "comma-separated list"
+    metavar = "LIST"
+    type = "comma-separated list"
 
     def from_data(self, value: Any) -> str:
         """A list is joined."""
-        return ",".join(Words.from_data(Words(type=self.type), value))
+        return ",".join(Words().from_data(value))
 
 
 class Headers(Kind):
@@ -345,13 +332,13 @@ class Headers(Kind):
     repeatable = True
 
     # Where one field ends and the next begins in a variable: a blank, then a token and a colon (but not a URL's).
-    _NEXT = re.compile(rf"[ \t]+(?={_NAME}:(?!//))")
+    _NEXT = rf"[ \t]+(?={_NAME}:(?!//))"
     # They say where a message ends, and the server alone knows that.
     _FRAMING = frozenset({"content-length", "transfer-encoding"})
 
     def from_text(self, text: str) -> list[tuple[str, str]]:
         """The fields of a variable: one a line, or with spaces between as Uvicorn has them."""
-        fields = text.split("\n") if "\n" in text else self._NEXT.split(text)
+        fields = text.split("\n") if "\n" in text else re.split(self._NEXT, text)
         return [self.pair(item) for item in fields if item.strip()]
 
     def from_data(self, value: Any) -> list[tuple[str, str]]:

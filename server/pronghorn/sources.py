@@ -193,8 +193,6 @@ def _without_effect(found: Resolution) -> list[str]:
     if values["ssl_certfile"] is None:
         names = ("ssl_keyfile_password", "ssl_version", "ssl_cert_reqs", "ssl_ca_certs", "ssl_ciphers")
         idle += [(name, "without --ssl-certfile, the server does not speak TLS") for name in names]
-    if values["limit_max_requests"] is None:
-        idle.append(("limit_max_requests_jitter", "without --limit-max-requests"))
     warnings = []
     for name, why in idle:
         if found.is_given(name):

@@ -93,7 +93,6 @@ def test_every_option_can_come_from_a_variable_a_table_and_a_flag(folder: Path) 
         "limit_request_body": "1",
         "h11_max_incomplete_event_size": "1",
         "limit_max_requests": "1",
-        "limit_max_requests_jitter": "1",
         "interface": "asgi3",
         "factory": "true",
         "app_dir": str(folder),
@@ -275,7 +274,6 @@ def test_the_env_file_does_not_configure_the_server_but_for_two_variables(folder
         ({"PRONGHORN_FD": "3", "UVICORN_HOST": "x"}, ["--host has no effect beside --fd (from UVICORN_HOST)"]),
         ({"PRONGHORN_UDS": "", "PRONGHORN_UDS_MODE": "660"}, ["--uds-mode has no effect without --uds (from PRONGHORN_UDS_MODE)"]),
         ({"PRONGHORN_SSL_CERT_REQS": "2"}, ["--ssl-cert-reqs has no effect without --ssl-certfile, the server does not speak TLS (from PRONGHORN_SSL_CERT_REQS)"]),
-        ({"PRONGHORN_LIMIT_MAX_REQUESTS_JITTER": "2"}, ["--limit-max-requests-jitter has no effect without --limit-max-requests (from PRONGHORN_LIMIT_MAX_REQUESTS_JITTER)"]),
     ],
 )  # fmt: skip
 def test_warnings(folder: Path, environ: dict[str, str], warnings: list[str]) -> None:
