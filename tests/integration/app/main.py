@@ -1,0 +1,189 @@
+"""The application the integration tests run behind the stack: each path shows one thing to whoever asks through nginx."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import os
+from collections.abc import Awaitable, Callable
+from typing import Any
+from urllib.parse import parse_qs
+
+Scope = dict[str, Any]
+Receive = Callable[[], Awaitable[dict[str, Any]]]
+Send = Callable[[dict[str, Any]], Awaitable[None]]
+
+BLOCK = 64 * 1024
+
+
+async def app(scope: Scope, receive: Receive, send: Send) -> None:
+    """Hands a request to the function of its path."""
+    if scope["type"] == "lifespan":
+        await lifespan(receive, send)
+        return
+    assert scope["type"] == "http"
+    handler = PATHS.get(scope["path"], missing)
+    await handler(scope, receive, send)
+
+
+async def lifespan(receive: Receive, send: Send) -> None:
+    while True:
+        message = await receive()
+        await send({"type": f"{message['type']}.complete"})
+        if message["type"] == "lifespan.shutdown":
+            return
+
+
+def query(scope: Scope, name: str, default: str) -> str:
+    values: dict[str, list[str]] = parse_qs(scope["query_string"].decode())
+    return values.get(name, [default])[0]
+
+
+async def start(send: Send, status: int, *headers: tuple[str, str]) -> None:
+    encoded = [(name.encode(), value.encode()) for name, value in headers]
+    await send({"type": "http.response.start", "status": status, "headers": encoded})
+
+
+async def answer(send: Send, value: Any, status: int = 200, *headers: tuple[str, str]) -> None:
+    body = json.dumps(value).encode()
+    length = ("content-length", str(len(body)))
+    await start(send, status, ("content-type", "application/json"), length, *headers)
+    await send({"type": "http.response.body", "body": body})
+
+
+async def scope_dump(scope: Scope, receive: Receive, send: Send) -> None:
+    """The scope as JSON: what the server made of what nginx sent."""
+    await answer(
+        send,
+        {
+            "client": scope["client"],
+            "server": scope["server"],
+            "scheme": scope["scheme"],
+            "http_version": scope["http_version"],
+            "method": scope["method"],
+            "path": scope["path"],
+            "query_string": scope["query_string"].decode(),
+            "headers": [
+                [name.decode("latin-1"), value.decode("latin-1")] for name, value in scope["headers"]
+            ],
+        },
+    )
+
+
+async def process(scope: Scope, receive: Receive, send: Send) -> None:
+    """Who the server is: user, groups, process id."""
+    await answer(send, {"uid": os.getuid(), "gid": os.getgid(), "pid": os.getpid()})
+
+
+async def upload(scope: Scope, receive: Receive, send: Send) -> None:
+    """Length and SHA-256 of the body, without ever holding all of it."""
+    digest, length, more = hashlib.sha256(), 0, True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            return
+        digest.update(message.get("body", b""))
+        length += len(message.get("body", b""))
+        more = message.get("more_body", False)
+    await answer(send, {"length": length, "sha256": digest.hexdigest()})
+
+
+async def download(scope: Scope, receive: Receive, send: Send) -> None:
+    """So many bytes, the n-th block all of the byte n modulo 251; with a pause between blocks where asked for."""
+    size, pause = int(query(scope, "size", "0")), float(query(scope, "pause", "0"))
+    await start(send, 200, ("content-type", "application/octet-stream"), ("content-length", str(size)))
+    for number, begin in enumerate(range(0, size, BLOCK)):
+        block = bytes([number % 251]) * min(BLOCK, size - begin)
+        await send({"type": "http.response.body", "body": block, "more_body": True})
+        await asyncio.sleep(pause)
+    await send({"type": "http.response.body", "body": b""})
+
+
+class Gate:
+    """A stream that goes on only when another request says so: order is proved without measuring time."""
+
+    def __init__(self) -> None:
+        self.steps: asyncio.Queue[None] = asyncio.Queue()
+        self.sent = 0
+
+
+GATES: dict[str, Gate] = {}
+
+
+async def stream(scope: Scope, receive: Receive, send: Send) -> None:
+    """Three pieces; the second and the third are sent when /step is asked for. `sse=1` makes events of them."""
+    gate = GATES.setdefault(query(scope, "gate", ""), Gate())
+    events = query(scope, "sse", "") == "1"
+    kind = "text/event-stream" if events else "text/plain"
+    await start(send, 200, ("content-type", kind), ("x-accel-buffering", query(scope, "buffering", "no")))
+    for number in range(3):
+        if number:
+            await gate.steps.get()
+        piece = f"data: {number}\n\n" if events else f"piece {number}\n"
+        await send({"type": "http.response.body", "body": piece.encode(), "more_body": True})
+        gate.sent += 1
+    await send({"type": "http.response.body", "body": b""})
+
+
+async def step(scope: Scope, receive: Receive, send: Send) -> None:
+    """Lets a stream send its next piece."""
+    GATES.setdefault(query(scope, "gate", ""), Gate()).steps.put_nowait(None)
+    await answer(send, "stepped")
+
+
+async def sent(scope: Scope, receive: Receive, send: Send) -> None:
+    """How many pieces a stream has sent."""
+    await answer(send, GATES.setdefault(query(scope, "gate", ""), Gate()).sent)
+
+
+SLEEPING: set[str] = set()
+
+
+async def slow(scope: Scope, receive: Receive, send: Send) -> None:
+    """Answers after so many seconds; /sleeping tells which requests are in there."""
+    number = query(scope, "number", "")
+    SLEEPING.add(number)
+    await asyncio.sleep(float(query(scope, "seconds", "1")))
+    SLEEPING.discard(number)
+    await answer(send, number)
+
+
+async def sleeping(scope: Scope, receive: Receive, send: Send) -> None:
+    """The numbers of the requests that /slow is serving now."""
+    await answer(send, sorted(SLEEPING))
+
+
+async def own_headers(scope: Scope, receive: Receive, send: Send) -> None:
+    """An application with a mind of its own about headers that nginx has defaults for."""
+    headers = [
+        ("x-frame-options", "DENY"),
+        ("x-request-id", "the application's"),
+        ("set-cookie", "a=1"),
+        ("set-cookie", "b=2"),
+    ]
+    await answer(send, "mine", 200, *headers)
+
+
+async def own_error(scope: Scope, receive: Receive, send: Send) -> None:
+    """A 502 and a 504 of the application's own must pass as they are."""
+    await answer(send, "the application's own error", int(query(scope, "status", "502")))
+
+
+async def missing(scope: Scope, receive: Receive, send: Send) -> None:
+    await answer(send, {"path": scope["path"]}, 404)
+
+
+PATHS = {
+    "/scope": scope_dump,
+    "/process": process,
+    "/upload": upload,
+    "/download": download,
+    "/stream": stream,
+    "/step": step,
+    "/sent": sent,
+    "/slow": slow,
+    "/sleeping": sleeping,
+    "/own-headers": own_headers,
+    "/own-error": own_error,
+}

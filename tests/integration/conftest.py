@@ -1,0 +1,66 @@
+"""One stack for all integration tests; its logs are shown when a test fails."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass
+
+import httpx
+import pytest
+
+from tests.integration.stack import Stack, docker, new_name, prepare, project
+
+RUNNING = pytest.StashKey[Stack]()
+
+
+@dataclass(frozen=True)
+class Built:
+    """The images of this run, by the variables that name them in docker-compose.yml."""
+
+    variables: dict[str, str]
+    names: tuple[str, str]
+
+
+@pytest.fixture(scope="session")
+def images() -> Iterator[Built]:
+    """An engine, base images, and names for this run's own images, which are removed at the end."""
+    name = new_name()
+    app, nginx = f"{name}-app", f"{name}-nginx"
+    variables = {**prepare(), "PRONGHORN_IMAGE": app, "PRONGHORN_NGINX_IMAGE": nginx}
+    yield Built(variables, (app, nginx))
+    docker("image", "rm", "--force", app, nginx, check=False)
+
+
+@pytest.fixture(scope="session")
+def stack(images: Built, pytestconfig: pytest.Config) -> Iterator[Stack]:
+    """The stack, built and running."""
+    with project(new_name(), images.variables, build=True) as stack:
+        pytestconfig.stash[RUNNING] = stack
+        yield stack
+        del pytestconfig.stash[RUNNING]
+
+
+@pytest.fixture
+def whole_again(stack: Stack) -> Iterator[None]:
+    """For tests that stop a part of the stack: starts it again for the next one."""
+    yield
+    stack.up()
+
+
+@pytest.fixture
+def client(stack: Stack) -> Iterator[httpx.Client]:
+    """A client of nginx."""
+    with stack.client() as client:
+        yield client
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Adds the end of both logs to the report of a failure."""
+    report = yield
+    stack = item.config.stash.get(RUNNING, None)
+    if report.failed and stack is not None:
+        report.sections.append(("logs of the stack", stack.run("logs", "--no-color", "--tail", "15")))
+    return report

@@ -1,0 +1,101 @@
+"""What the containers may and may not do, asked of the containers themselves."""
+
+from __future__ import annotations
+
+import httpx
+import pytest
+
+from tests.integration.stack import Stack
+
+SERVICES = ["app", "nginx"]
+
+
+def test_the_server_is_not_root(client: httpx.Client) -> None:
+    told = client.get("/process").json()
+
+    assert (told["uid"], told["gid"]) == (10001, 10000)
+
+
+@pytest.mark.parametrize(("service", "owner"), [("app", "10001:10000"), ("nginx", "10002:10000")])
+def test_no_process_is_root_s(stack: Stack, service: str, owner: str) -> None:
+    script = "for process in /proc/[0-9]*; do stat -c %u:%g $process 2>/dev/null || true; done | sort -u"
+
+    assert stack.execute(service, "sh", "-c", script).split() == [owner]
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_no_process_holds_or_can_gain_a_capability(stack: Stack, service: str) -> None:
+    status = stack.execute(service, "cat", "/proc/1/status")
+    fields = dict(line.split(":\t", 1) for line in status.splitlines() if ":\t" in line)
+
+    assert {fields[name] for name in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb")} == {"0" * 16}
+    assert fields["NoNewPrivs"] == "1"
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_the_root_file_system_is_read_only(stack: Stack, service: str) -> None:
+    script = "for folder in / /app /opt /etc /usr /var /home; do touch $folder/probe 2>/dev/null && echo $folder; done; true"
+
+    assert stack.execute(service, "sh", "-c", script) == ""
+    assert stack.inspect(service)["HostConfig"]["ReadonlyRootfs"] is True
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_nothing_is_setuid(stack: Stack, service: str) -> None:
+    script = "find / -xdev -type f -perm /6000 2>/dev/null; true"
+
+    assert stack.execute(service, "sh", "-c", script) == ""
+
+
+def test_the_image_has_no_pip_and_no_compiler(stack: Stack) -> None:
+    script = "for tool in pip pip3 gcc cc c++ g++ make ld uv curl; do command -v $tool; done; true"
+    modules = (
+        "import importlib.util as u; print([name for name in ('pip', 'ensurepip') if u.find_spec(name)])"
+    )
+
+    assert stack.execute("app", "sh", "-c", script) == ""
+    assert stack.execute("app", "python3", "-c", modules).strip() == "[]"
+
+
+def test_the_server_can_not_write_its_own_code(stack: Stack) -> None:
+    script = "find /app /opt/pronghorn -user 10001 -o -group 10000 -o -perm -o+w ! -type l"
+
+    assert stack.execute("app", "sh", "-c", script) == ""
+
+
+def test_the_socket_is_for_the_two_of_them_alone(stack: Stack) -> None:
+    for service in SERVICES:
+        folder, file = stack.execute(
+            service, "stat", "-c", "%a %u:%g %F", "/run/pronghorn", "/run/pronghorn/app.sock"
+        ).splitlines()
+        assert folder == "2770 10001:10000 directory"
+        assert file == "660 10001:10000 socket"
+
+
+def test_nginx_can_not_put_a_socket_of_its_own_in_the_place(stack: Stack) -> None:
+    script = "rm -f /run/pronghorn/app.sock 2>/dev/null || echo kept"
+
+    assert stack.execute("nginx", "sh", "-c", script).strip() == "kept"
+
+
+def test_one_port_is_published_and_only_on_loopback(stack: Stack) -> None:
+    published = stack.inspect("nginx")["NetworkSettings"]["Ports"]
+
+    assert [binding["HostIp"] for binding in published["8080/tcp"]] == ["127.0.0.1"]
+    assert len(published) == 1
+    assert not stack.inspect("app")["NetworkSettings"]["Ports"]
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_memory_and_processes_are_limited(stack: Stack, service: str) -> None:
+    host = stack.inspect(service)["HostConfig"]
+    memory = "cat /sys/fs/cgroup/memory.max /sys/fs/cgroup/memory/memory.limit_in_bytes 2>/dev/null; true"
+
+    assert host["PidsLimit"] > 0
+    assert stack.execute(service, "sh", "-c", memory).strip() == str(host["Memory"]) == str(512 * 1024 * 1024)
+
+
+def test_no_secret_of_the_build_is_in_the_image(stack: Stack) -> None:
+    script = "ls -A /run/secrets /root/.cache /root/.config/pip /etc/pip.conf 2>/dev/null; true"
+
+    assert stack.execute("app", "sh", "-c", script) == ""
