@@ -80,7 +80,7 @@ class Recorded:
 def check_http_parser(make: MakeParser, golden: Golden, pieces: Iterable[bytes]) -> None:
     inbound = Recorded()
     parser = make(inbound)
-    assert parser.idle
+    assert parser.idle is True
     for piece in pieces:
         parser.feed(piece)
     if golden.eof:
@@ -91,11 +91,10 @@ def check_http_parser(make: MakeParser, golden: Golden, pieces: Iterable[bytes])
         assert {key: request[key] for key in expected} == expected
     assert (inbound.error.status if inbound.error else None) == golden.error, inbound.error
     if golden.error is None:
-        assert parser.idle
+        assert parser.idle is True
         parser.feed_eof()
         assert inbound.error is None, "the end of the stream between messages is no error"
     else:
-        assert not parser.idle
         before = len(inbound.heads)
         parser.feed(b"GET /after HTTP/1.1\r\nHost: example.org\r\n\r\n")
         parser.feed_eof()

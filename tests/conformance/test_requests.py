@@ -1,16 +1,16 @@
 """Golden requests against both parsers, fed whole, by line, by byte and at random."""
 
+import functools
 import itertools
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pronghorn.wire.limits import RequestLimits
-from pronghorn.wire.ports import HttpParser, Inbound
-from tests.conformance.kit import ALL, REQUESTS, Golden, check_http_parser
+from tests.conformance.kit import ALL, REQUESTS, Golden, MakeParser, check_http_parser
 from tests.support.scripted import PARSERS
 
 
@@ -32,14 +32,14 @@ def parser(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-def make(parser: str, inbound: Inbound) -> HttpParser:
-    return PARSERS[parser](inbound, RequestLimits())
+def maker(parser: str) -> MakeParser:
+    return functools.partial(PARSERS[parser], limits=RequestLimits())
 
 
 @pytest.mark.parametrize("cut", [whole, by_line, by_byte])
 @pytest.mark.parametrize("golden", ALL, ids=lambda golden: golden.name)
-def test_golden_request(parser, golden, cut):
-    check_http_parser(lambda inbound: make(parser, inbound), golden, cut(golden.raw))
+def test_golden_request(parser: str, golden: Golden, cut: Callable[[bytes], Iterator[bytes]]) -> None:
+    check_http_parser(maker(parser), golden, cut(golden.raw))
 
 
 @given(st.sampled_from(ALL), st.data())
@@ -48,10 +48,10 @@ def test_golden_request_cut_at_random(golden: Golden, data: st.DataObject) -> No
     edges = [0, *sorted(set(cuts)), len(golden.raw)]
     pieces = [golden.raw[a:b] for a, b in itertools.pairwise(edges) if a < b]
     for parser in PARSERS:
-        check_http_parser(lambda inbound, parser=parser: make(parser, inbound), golden, pieces)
+        check_http_parser(maker(parser), golden, pieces)
 
 
-def test_every_request_has_its_outcome_and_says_why():
+def test_every_request_has_its_outcome_and_says_why() -> None:
     names = {path.stem for path in REQUESTS.glob("*.http")}
     outcomes = {path.stem: json.loads(path.read_text()) for path in REQUESTS.glob("*.json")}
     assert names == set(outcomes) == {golden.name for golden in ALL}

@@ -8,7 +8,7 @@ it against a real socket.
 import asyncio
 import logging
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Any
 
 from pronghorn.asgi.http import HttpCycle
@@ -20,8 +20,9 @@ from pronghorn.wire.h1_h11 import H11Parser
 from pronghorn.wire.h1_httptools import HttptoolsParser
 from pronghorn.wire.headers import DefaultHeaders
 from pronghorn.wire.limits import RequestLimits
+from pronghorn.wire.ports import HttpParser
 
-PARSERS = {"httptools": HttptoolsParser, "h11": H11Parser}
+PARSERS: dict[str, Callable[..., HttpParser]] = {"httptools": HttptoolsParser, "h11": H11Parser}
 
 
 class _Socket:
@@ -29,15 +30,15 @@ class _Socket:
 
 
 class ScriptedTransport(asyncio.Transport):
-    """What a connection writes is in `written`; `limit` is how much of it may wait for the peer to read."""
+    """What a connection writes is in `written`; `limit` is how much of it may wait for the peer to read, None is any amount."""
 
-    def __init__(self, *, limit: int = 65_536) -> None:
+    def __init__(self, *, limit: int | None = None) -> None:
         super().__init__(
             {"socket": _Socket(), "peername": ("203.0.113.7", 4711), "sockname": ("127.0.0.1", 8000)}
         )
         self.written = bytearray()
         self.writes: list[bytes] = []
-        self.reading = True
+        self._reading = True
         self.eof_written = False
         self.closed = False
         self.aborted = False
@@ -64,10 +65,6 @@ class ScriptedTransport(asyncio.Transport):
         """The connection breaks."""
         self._lose(exc)
 
-    def stall(self) -> None:
-        """The peer stops reading."""
-        self._limit = -1
-
     def read_all(self) -> None:
         """The peer reads everything that was written."""
         self._unread = 0
@@ -82,7 +79,7 @@ class ScriptedTransport(asyncio.Transport):
         self.written += data
         self.writes.append(bytes(data))
         self._unread += len(data)
-        if self._unread > max(self._limit, 0) and not self._paused and self._limit != 65_536:
+        if self._limit is not None and self._unread > self._limit and not self._paused:
             self._paused = True
             self._protocol.pause_writing()
 
@@ -98,13 +95,16 @@ class ScriptedTransport(asyncio.Transport):
     def is_closing(self) -> bool:
         return self.closed
 
+    def is_reading(self) -> bool:
+        return self._reading
+
     def pause_reading(self) -> None:
-        assert self.reading, "already paused"
-        self.reading = False
+        assert self._reading, "already paused"
+        self._reading = False
 
     def resume_reading(self) -> None:
-        assert not self.reading, "not paused"
-        self.reading = True
+        assert not self._reading, "not paused"
+        self._reading = True
 
     def close(self) -> None:
         if not self.closed:
@@ -151,7 +151,7 @@ def make_service(app: ASGIApplication, *, parser: str = "httptools", **values: A
     return Service(**(settings | values))
 
 
-def connect(service: Service, *, limit: int = 65_536) -> ScriptedTransport:
+def connect(service: Service, *, limit: int | None = None) -> ScriptedTransport:
     """A new connection of the service."""
     transport = ScriptedTransport(limit=limit)
     transport.connect(H1Connection(service))
@@ -162,12 +162,3 @@ async def turns(count: int = 5) -> None:
     """Let the loop go round."""
     for _ in range(count):
         await asyncio.sleep(0)
-
-
-def run(test: Callable[[], Awaitable[None]]) -> None:
-    """Run a coroutine function in a loop of its own."""
-
-    async def main() -> None:
-        await test()
-
-    asyncio.run(main())

@@ -24,12 +24,12 @@ def advance(wheel: Deadlines, ticks: int) -> None:
         wheel.advance()
 
 
-def test_timeout_in_ticks_is_never_short():
+def test_timeout_in_ticks_is_never_short() -> None:
     # A tick may be about to end when a deadline is armed, so n seconds take n + 1 ticks.
     assert [Deadlines.ticks(seconds) for seconds in (0, 0.1, 1, 1.5, 5)] == [1, 2, 2, 3, 6]
 
 
-def test_deadline_comes_once():
+def test_deadline_comes_once() -> None:
     wheel, entry = Deadlines(), Entry()
     wheel.arm(entry, 3)
     advance(wheel, 2)
@@ -41,7 +41,7 @@ def test_deadline_comes_once():
     assert len(wheel) == 0
 
 
-def test_deadline_may_be_armed_again_from_its_own_call():
+def test_deadline_may_be_armed_again_from_its_own_call() -> None:
     wheel = Deadlines()
 
     class Again(Entry):
@@ -55,7 +55,7 @@ def test_deadline_may_be_armed_again_from_its_own_call():
     assert entry.called == 3
 
 
-def test_one_deadline_may_discard_another_of_the_same_tick():
+def test_one_deadline_may_discard_another_of_the_same_tick() -> None:
     wheel = Deadlines()
     others: list[Entry] = []
 
@@ -73,7 +73,7 @@ def test_one_deadline_may_discard_another_of_the_same_tick():
     assert sum(entry.called for entry in others) == 1
 
 
-def test_discarded_entry_is_not_retained():
+def test_discarded_entry_is_not_retained() -> None:
     wheel, entry = Deadlines(), Entry()
     wheel.arm(entry, 1000)
     wheel.discard(entry)

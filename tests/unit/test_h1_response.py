@@ -1,10 +1,12 @@
 """How a response is framed: the one place that decides it (RFC 9112 §6, RFC 9110 §8.6, §9.3.2, §15)."""
 
+from typing import cast
+
 import pytest
 
 from pronghorn.wire.h1_response import LARGE, H1Response
 from pronghorn.wire.headers import DefaultHeaders, FieldCache, field_line
-from pronghorn.wire.ports import InvalidResponse, RequestHead
+from pronghorn.wire.ports import Headers, InvalidResponse, RequestHead
 
 
 def request(method: str = "GET", http_version: str = "1.1") -> RequestHead:
@@ -39,14 +41,14 @@ class Wire:
 TYPE = (b"content-type", b"text/plain")
 
 
-def test_complete_response_has_its_length_and_is_one_write():
+def test_complete_response_has_its_length_and_is_one_write() -> None:
     wire = Wire()
     assert wire.encoder.respond(request(), 200, [TYPE], b"hello") == 5
     assert wire.writes == [b"HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-length: 5\r\n\r\nhello"]
     assert wire.encoder.keep_alive
 
 
-def test_large_body_is_not_copied():
+def test_large_body_is_not_copied() -> None:
     body = bytes(LARGE)
     wire = Wire()
     wire.encoder.respond(request(), 200, [], body)
@@ -54,7 +56,7 @@ def test_large_body_is_not_copied():
 
 
 @pytest.mark.parametrize("status", [200, 404, 500, 299, 599])
-def test_every_final_status_has_a_line(status):
+def test_every_final_status_has_a_line(status: int) -> None:
     wire = Wire()
     wire.encoder.respond(request(), status, [], b"")
     assert wire.head[0].startswith(b"HTTP/1.1 %d " % status)
@@ -63,7 +65,7 @@ def test_every_final_status_has_a_line(status):
 
 @pytest.mark.parametrize("status", [204, 205, 304])
 @pytest.mark.parametrize("pieces", [1, 2])
-def test_bodiless_status_never_has_a_body(status, pieces):
+def test_bodiless_status_never_has_a_body(status: int, pieces: int) -> None:
     wire = Wire()
     if pieces == 1:
         assert wire.encoder.respond(request(), status, [(b"content-length", b"5")], b"hello") == 0
@@ -81,7 +83,9 @@ def test_bodiless_status_never_has_a_body(status, pieces):
     ("headers", "expected"),
     [([], b"content-length: 5"), ([(b"content-length", b"77")], b"content-length: 77")],
 )
-def test_head_has_the_fields_of_get_and_no_content(headers, expected):
+def test_head_has_the_fields_of_get_and_no_content(
+    headers: list[tuple[bytes, bytes]], expected: bytes
+) -> None:
     wire = Wire()
     assert wire.encoder.respond(request("HEAD"), 200, headers, b"hello") == 0
     assert expected in wire.head
@@ -89,7 +93,7 @@ def test_head_has_the_fields_of_get_and_no_content(headers, expected):
     assert wire.encoder.keep_alive
 
 
-def test_streamed_head_has_no_content():
+def test_streamed_head_has_no_content() -> None:
     wire = Wire()
     wire.encoder.begin(request("HEAD"), 200, [], b"he")
     wire.encoder.chunk(b"llo")
@@ -97,7 +101,7 @@ def test_streamed_head_has_no_content():
     assert wire.text == b"HTTP/1.1 200 OK\r\n\r\n"
 
 
-def test_body_of_unknown_length_is_chunked():
+def test_body_of_unknown_length_is_chunked() -> None:
     wire = Wire()
     assert wire.encoder.begin(request(), 200, [], b"") == 0
     assert wire.encoder.chunk(b"hello") == 5
@@ -109,7 +113,7 @@ def test_body_of_unknown_length_is_chunked():
     assert wire.encoder.keep_alive
 
 
-def test_large_chunk_is_not_copied():
+def test_large_chunk_is_not_copied() -> None:
     data = bytes(LARGE)
     wire = Wire()
     wire.encoder.begin(request(), 200, [], b"")
@@ -118,7 +122,7 @@ def test_large_chunk_is_not_copied():
     assert wire.body == b"10000\r\n" + data + b"\r\n"
 
 
-def test_http_1_0_gets_no_chunks_but_the_end_of_the_connection():
+def test_http_1_0_gets_no_chunks_but_the_end_of_the_connection() -> None:
     wire = Wire()
     wire.encoder.begin(request(http_version="1.0"), 200, [], b"he")
     wire.encoder.chunk(b"llo")
@@ -128,13 +132,13 @@ def test_http_1_0_gets_no_chunks_but_the_end_of_the_connection():
     assert not wire.encoder.keep_alive
 
 
-def test_http_1_0_that_is_kept_is_told_so():
+def test_http_1_0_that_is_kept_is_told_so() -> None:
     wire = Wire()
     wire.encoder.respond(request(http_version="1.0"), 200, [], b"hello")
     assert b"connection: keep-alive" in wire.head
 
 
-def test_declared_length_is_kept_to():
+def test_declared_length_is_kept_to() -> None:
     wire = Wire()
     wire.encoder.begin(request(), 200, [(b"Content-Length", b"5")], b"he")
     wire.encoder.chunk(b"llo")
@@ -145,7 +149,7 @@ def test_declared_length_is_kept_to():
 
 
 @pytest.mark.parametrize("pieces", [1, 2])
-def test_body_beyond_its_length_is_cut(pieces):
+def test_body_beyond_its_length_is_cut(pieces: int) -> None:
     wire = Wire()
     length = [(b"content-length", b"5")]
     if pieces == 1:
@@ -159,7 +163,7 @@ def test_body_beyond_its_length_is_cut(pieces):
 
 
 @pytest.mark.parametrize("pieces", [1, 2])
-def test_body_short_of_its_length_ends_the_connection(pieces):
+def test_body_short_of_its_length_ends_the_connection(pieces: int) -> None:
     wire = Wire()
     length = [(b"content-length", b"5")]
     if pieces == 1:
@@ -172,21 +176,21 @@ def test_body_short_of_its_length_ends_the_connection(pieces):
 
 
 @pytest.mark.parametrize("name", [b"transfer-encoding", b"Transfer-Encoding", b"connection", b"Keep-Alive"])
-def test_fields_of_the_hop_are_the_servers(name):
+def test_fields_of_the_hop_are_the_servers(name: bytes) -> None:
     wire = Wire()
     wire.encoder.respond(request(), 200, [(name, b"chunked")], b"hello")
     assert wire.head == [b"HTTP/1.1 200 OK", b"content-length: 5"]
 
 
 @pytest.mark.parametrize("name", [b"connection", b"Connection"])
-def test_application_may_ask_to_close(name):
+def test_application_may_ask_to_close(name: bytes) -> None:
     wire = Wire()
     wire.encoder.respond(request(), 200, [(name, b"Close")], b"")
     assert wire.head[1:] == [b"content-length: 0", b"connection: close"]
     assert not wire.encoder.keep_alive
 
 
-def test_same_length_twice_is_one_and_two_lengths_are_refused():
+def test_same_length_twice_is_one_and_two_lengths_are_refused() -> None:
     wire = Wire()
     wire.encoder.respond(request(), 200, [(b"content-length", b"5"), (b"Content-Length", b"5")], b"hello")
     assert wire.head == [b"HTTP/1.1 200 OK", b"content-length: 5"]
@@ -195,7 +199,7 @@ def test_same_length_twice_is_one_and_two_lengths_are_refused():
 
 
 @pytest.mark.parametrize("value", [b"", b"-1", b"+1", b"1, 1", b"0x1", b"1" * 20, b"five", b" 5"])
-def test_length_that_is_no_number_is_refused(value):
+def test_length_that_is_no_number_is_refused(value: bytes) -> None:
     wire = Wire()
     with pytest.raises(InvalidResponse):
         wire.encoder.respond(request(), 200, [(b"content-length", value)], b"")
@@ -219,7 +223,7 @@ def test_length_that_is_no_number_is_refused(value):
         (b"x-a", None),
     ],
 )
-def test_field_that_is_no_field_is_refused_before_anything_is_written(name, value):
+def test_field_that_is_no_field_is_refused_before_anything_is_written(name: bytes, value: bytes) -> None:
     """CVE-2020-7695."""
     wire = Wire()
     for _ in range(2):  # the second time round, nothing of it may be in the cache
@@ -228,14 +232,14 @@ def test_field_that_is_no_field_is_refused_before_anything_is_written(name, valu
     assert wire.writes == []
 
 
-def test_fields_may_be_lists_as_in_the_handbook():
+def test_fields_may_be_lists_as_in_the_handbook() -> None:
     wire = Wire()
-    wire.encoder.respond(request(), 200, [[b"content-type", b"text/plain"]], b"")
+    wire.encoder.respond(request(), 200, cast("Headers", [[b"content-type", b"text/plain"]]), b"")
     assert b"content-type: text/plain" in wire.head
 
 
 @pytest.mark.parametrize("name", [b"date", b"Server", b"server"])
-def test_application_may_set_date_and_server_itself(name):
+def test_application_may_set_date_and_server_itself(name: bytes) -> None:
     wire = Wire(server=b"pronghorn")
     wire.encoder.respond(request(), 200, [(name, b"mine")], b"")
     lowered = [line.lower() for line in wire.head]
@@ -246,7 +250,7 @@ def test_application_may_set_date_and_server_itself(name):
     assert b"server: pronghorn" in wire.head, "that was about one response only"
 
 
-def test_default_headers_are_renewed():
+def test_default_headers_are_renewed() -> None:
     defaults = DefaultHeaders(server=b"pronghorn", date=True, extra=[(b"X-Served-By", b"a")])
     defaults.renew(0.0)
     assert defaults.block == (
@@ -255,13 +259,13 @@ def test_default_headers_are_renewed():
     assert defaults.without(date=True, server=True) == b"X-Served-By: a\r\n"
 
 
-def test_informational_response_is_a_head_alone():
+def test_informational_response_is_a_head_alone() -> None:
     wire = Wire(server=b"pronghorn")
     wire.encoder.inform(103, [(b"link", b"</a.css>; rel=preload")])
     assert wire.text == b"HTTP/1.1 103 Early Hints\r\nlink: </a.css>; rel=preload\r\n\r\n"
 
 
-def test_field_cache_is_bounded():
+def test_field_cache_is_bounded() -> None:
     cache = FieldCache()
     for number in range(5000):
         cache.add(b"x-request-id", b"%d" % number)
@@ -270,5 +274,5 @@ def test_field_cache_is_bounded():
     assert (b"x-long", b"v" * 1000) not in cache
 
 
-def test_field_line():
+def test_field_line() -> None:
     assert field_line(b"x-a", b"caf\xe9") == b"x-a: caf\xe9\r\n"
