@@ -8,15 +8,14 @@ MAKEFLAGS += --no-print-directory
 VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-# The application `make run` serves, and what `make bench` is given.
-APP ?= examples.raw.main:app
-RUN_ARGS ?=
-BENCH_ARGS ?=
+# The application, for `make up` and `make run` alike: its folder, and module:attribute seen from there.
+APP_SOURCE ?= ./examples/raw
+PRONGHORN_APP ?= main:app
 
 ##@ The stack (containers)
 
 .PHONY: up
-up: ## Build and start the whole stack, and wait until it answers (installs an engine on bare Debian, saying so)
+up: ## Build and start the whole stack, and wait until it answers (APP_SOURCE=folder: your application)
 	@scripts/stack up
 
 .PHONY: down
@@ -38,8 +37,8 @@ setup: $(READY) ## Make the virtual environment with the newest usable Python (e
 	@:
 
 .PHONY: run
-run: $(READY) ## Serve an example on http://127.0.0.1:8000 without containers (APP=module:attribute RUN_ARGS="--port 9000")
-	@$(BIN)/pronghorn $(APP) $(RUN_ARGS)
+run: $(READY) ## Serve an application on http://127.0.0.1:8000 without containers (APP_SOURCE=folder RUN_ARGS="--port 9000")
+	@$(BIN)/pronghorn $(PRONGHORN_APP) --app-dir $(APP_SOURCE) $(RUN_ARGS)
 
 .PHONY: format
 format: $(READY) ## Format the code and apply the safe fixes
