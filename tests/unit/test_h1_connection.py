@@ -84,7 +84,7 @@ async def test_keep_alive(parser: str) -> None:
         transport.feed(get(path))
         await turns()
     assert answers(transport) == [(200, b"/1"), (200, b"/2"), (200, b"/3")]
-    assert not transport.closed
+    assert not transport.is_closing()
 
 
 async def test_pipelined_requests_are_answered_in_order_one_at_a_time(parser: str) -> None:
@@ -134,7 +134,7 @@ async def test_request_behind_a_last_one_never_runs(parser: str) -> None:
     transport.feed(get("/2"))
     await turns()
     assert answers(transport) == [(200, b"/1")]
-    assert transport.closed
+    assert transport.is_closing()
 
 
 async def test_context_of_one_request_is_not_seen_by_the_next(parser: str) -> None:
@@ -223,7 +223,7 @@ async def test_short_rest_of_an_unwanted_body_is_dropped(parser: str) -> None:
     transport.feed(bytes(600) + get("/2"))
     await turns()
     assert answers(transport) == [(403, b"no"), (403, b"no")]
-    assert not transport.closed
+    assert not transport.is_closing()
     assert transport.is_reading()
 
 
@@ -239,11 +239,11 @@ async def test_long_rest_of_an_unwanted_body_ends_the_connection(parser: str, fi
     assert b"connection: close" in transport.written
     # Half-closed: the peer can read the answer although it is still sending.
     assert transport.eof_written
-    assert not transport.closed
+    assert not transport.is_closing()
     transport.feed(bytes(100_000))
     transport.feed_eof()
     await turns()
-    assert transport.closed
+    assert transport.is_closing()
 
 
 async def test_unwanted_pieces_do_not_keep_reading_stopped(parser: str) -> None:
@@ -315,7 +315,7 @@ async def test_broken_rest_of_an_answered_request_closes_without_another_answer(
     transport.feed_eof()
     await turns()
     assert answers(transport) == [(403, b"no")]
-    assert transport.closed
+    assert transport.is_closing()
 
 
 # Writing.
@@ -399,7 +399,7 @@ async def test_response_that_breaks_its_promise_is_logged(
     await turns()
     assert "GET /long is longer than its Content-Length: 1 bytes dropped" in caplog.text
     assert "GET /short\\n is shorter than its Content-Length: 2 bytes missing" in caplog.text
-    assert transport.closed
+    assert transport.is_closing()
 
 
 # Deadlines. A tick passes when the test says so.
@@ -414,9 +414,9 @@ async def test_connection_that_never_speaks_is_closed_without_a_word(parser: str
     service = make_service(echo, parser=parser)
     transport = connect(service)
     pass_ticks(service, 10)
-    assert not transport.closed
+    assert not transport.is_closing()
     pass_ticks(service, 1)
-    assert transport.closed
+    assert transport.is_closing()
     assert transport.written == b""
 
 
@@ -463,9 +463,9 @@ async def test_rest_connection_is_closed_after_its_keep_alive(parser: str) -> No
     transport.feed(GET)
     await turns()
     pass_ticks(service, 5)
-    assert not transport.closed
+    assert not transport.is_closing()
     pass_ticks(service, 1)
-    assert transport.closed
+    assert transport.is_closing()
 
 
 async def test_application_may_take_its_time(parser: str) -> None:
@@ -489,7 +489,7 @@ async def test_peer_that_does_not_read_is_given_up(parser: str) -> None:
     transport.feed(GET)
     await turns()
     pass_ticks(service, 20)
-    assert (transport.closed, transport.aborted) == (False, False)
+    assert (transport.is_closing(), transport.aborted) == (False, False)
     pass_ticks(service, 1)
     assert transport.aborted
 
@@ -500,10 +500,10 @@ async def test_closing_to_a_peer_that_keeps_sending_ends(parser: str) -> None:
     transport.feed(get("/", "Content-Length: 1000000", method="POST"))
     await turns()
     for _ in range(3):
-        assert not transport.closed
+        assert not transport.is_closing()
         transport.feed(bytes(1000))
         pass_ticks(service, 1)
-    assert transport.closed
+    assert transport.is_closing()
 
 
 async def test_lost_connection_is_not_retained(parser: str) -> None:
@@ -528,7 +528,7 @@ async def test_shutdown_closes_a_resting_connection(parser: str) -> None:
     (connection,) = service.connections
     assert (connection.fresh, connection.busy) == (False, False)
     connection.shutdown()
-    assert transport.closed
+    assert transport.is_closing()
 
 
 async def test_shutdown_lets_a_request_finish_and_says_that_it_is_the_last(parser: str) -> None:
@@ -541,11 +541,11 @@ async def test_shutdown_lets_a_request_finish_and_says_that_it_is_the_last(parse
     assert connection.busy
     service.draining = True
     connection.shutdown()
-    assert not transport.closed
+    assert not transport.is_closing()
     await gate.open()
     assert answers(transport) == [(200, b"/")]
     assert b"connection: close" in transport.written
-    assert transport.closed
+    assert transport.is_closing()
 
 
 async def test_request_that_arrives_during_the_drain_is_the_last(parser: str) -> None:
@@ -555,7 +555,7 @@ async def test_request_that_arrives_during_the_drain_is_the_last(parser: str) ->
     transport.feed(GET)
     await turns()
     assert answers(transport) == [(200, b"/")]
-    assert transport.closed
+    assert transport.is_closing()
 
 
 async def test_request_over_the_concurrency_limit_is_503(parser: str) -> None:
@@ -567,7 +567,7 @@ async def test_request_over_the_concurrency_limit_is_503(parser: str) -> None:
     await turns()
     assert answers(transports[2]) == [(503, b"Service Unavailable")]
     assert b"retry-after: 1" in transports[2].written
-    assert transports[2].closed
+    assert transports[2].is_closing()
     await gate.open()
     await gate.open()
     assert [answers(transport)[0][0] for transport in transports] == [200, 200, 503]
