@@ -331,7 +331,7 @@ class Config:
         kinds.Flag(),
         default=False,
         group=APPLICATION,
-        help="Accepted for Uvicorn's sake: here each request has a fresh contextvars context in any case.",
+        help="Accepted for Uvicorn's sake: here each request has a contextvars context of its own in any case.",
     )
     health_path: str | None = option(
         kinds.UrlPath(),
