@@ -285,7 +285,6 @@ class Config:
         kinds.Whole(0, metavar="COUNT"),
         default=0,
         group=LIMITS,
-        later=_SUPERVISOR,
         help="Up to this many more, at random, so that processes do not all stop together.",
     )
 

@@ -51,14 +51,14 @@ def load(config: Config) -> Runtime:
     )
     return Runtime(
         tls=_tls(config),
-        app=import_app(config.app, factory=config.factory, app_dir=config.app_dir or _app_dir(config)),
+        app=import_app(config.app, factory=config.factory, app_dir=config.app_dir),
         parser=_parser(config),
         defaults=DefaultHeaders(
             server=SERVER_NAME if config.server_header else None,
             date=config.date_header,
             extra=[(name.encode("latin-1"), value.encode("latin-1")) for name, value in config.headers],
         ),
-        trust=TrustedProxies(config.forwarded_allow_ips) if config.proxy_headers else NoTrust(),
+        trust=_trust(config),
     )
 
 
@@ -83,9 +83,13 @@ def loop_factory(config: Config) -> Callable[[], asyncio.AbstractEventLoop]:
     return factory
 
 
-def _app_dir(config: Config) -> str | None:
-    # A name is looked up as `python -m` would: from the current folder first. An object has been imported already.
-    return "." if isinstance(config.app, str) else None
+def _trust(config: Config) -> Trust:
+    if not config.proxy_headers:
+        return NoTrust()
+    try:
+        return TrustedProxies(config.forwarded_allow_ips)
+    except ValueError as exc:
+        raise UsageError(str(exc), option="--forwarded-allow-ips") from None
 
 
 def _parser(config: Config) -> Callable[[Inbound], HttpParser]:
@@ -117,7 +121,7 @@ def _parser(config: Config) -> Callable[[Inbound], HttpParser]:
 
 
 def _imported(name: str, option: str, app_dir: str | None) -> Any:
-    found = import_string(name, app_dir=app_dir or ".")
+    found = import_string(name, app_dir=app_dir)
     if not callable(found):
         raise UsageError(f"{name} is not callable", option=option)
     return found

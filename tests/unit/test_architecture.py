@@ -42,6 +42,7 @@ ALLOWED: dict[str, set[str]] = {
     "cli": {"config", "sources", "declare", "kinds", "importer", "runtime", "worker", "supervise", "observe"},
     "__init__": {"cli", "config", "worker"},
     "__main__": {"cli"},
+    "main": {"cli", "config", "worker"},
 }
 
 # Unit -> the distributions' packages it may import. No entry: the standard library only.

@@ -170,7 +170,6 @@ def test_no_application_is_an_error() -> None:
         ({"interface": "asgi2"}, "asgi2"),
         ({"timeout_notify": 1}, "worker processes"),
         ({"timeout_worker_healthcheck": 1}, "worker processes"),
-        ({"limit_max_requests_jitter": 1}, "worker processes"),
     ],
 )
 def test_what_comes_later_is_refused_and_never_ignored(options: dict[str, Any], words: str) -> None:

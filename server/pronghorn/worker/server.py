@@ -1,8 +1,8 @@
 """One process that serves: start, serve, drain.
 
 The order at the end is what makes a restart lossless. First the socket file goes, so that nobody new can come; then the
-loop turns a few times, so that whoever was waiting in the backlog, and every request that is already in a socket
-buffer, is taken in; only then is the listener closed. Connections that rest are closed, the others answer what they
+loop turns until whoever was waiting in the backlog, and every request that is already in a socket buffer, is taken in;
+only then is the listener closed. Connections that rest are closed, the others answer what they
 have and say that it was the last.
 """
 
@@ -10,6 +10,7 @@ import asyncio
 import functools
 import logging
 import os
+import random
 import socket
 from collections.abc import Awaitable, Callable, Sequence
 
@@ -31,8 +32,8 @@ logger = logging.getLogger("pronghorn.error")
 
 # How often the end of a drain is looked for, in seconds. Connections end by themselves; this only notices.
 _DRAIN_POLL = 0.02
-# Turns of the loop until what the kernel had ready when the drain began has been taken in: one to accept, one to make
-# the connection, one to read its first bytes, and one in reserve.
+# Turns of the loop from the last accept until the first bytes have been taken in: one to make the connection, one to
+# read, and two in reserve.
 _DRAIN_TURNS = 4
 
 
@@ -188,8 +189,8 @@ class Server:
             root_path=config.root_path,
             lifespan_state=lifespan.state,
             limit_concurrency=config.limit_concurrency,
-            limit_requests=config.limit_max_requests,
-            on_request_limit=self._request_limit_reached,
+            limit_requests=_jittered(config.limit_max_requests, config.limit_max_requests_jitter),
+            on_request_limit=self._stop_at_limit,
         )
 
     async def _accept(self, listener: Listener, service: Service, runtime: Runtime) -> asyncio.Server:
@@ -205,7 +206,7 @@ class Server:
             backlog=self.config.backlog,
         )
 
-    def _request_limit_reached(self) -> None:
+    def _stop_at_limit(self) -> None:
         logger.warning(
             "Maximum request limit of %d reached. Terminating process.", self.config.limit_max_requests
         )
@@ -225,8 +226,7 @@ class Server:
         self.started = False
         for listener in listeners:
             listener.withdraw()
-        for _ in range(_DRAIN_TURNS):
-            await asyncio.sleep(0)
+        await self._take_in([listener.sock for listener in listeners])
         for server in servers:
             server.close()
         for connection in list(service.connections):
@@ -237,6 +237,23 @@ class Server:
                 task.cancel("Task cancelled, timeout graceful shutdown exceeded")
             if service.tasks:
                 await asyncio.wait(service.tasks, timeout=TICK)
+
+    @staticmethod
+    async def _take_in(backlogs: list[socket.socket]) -> None:
+        """Turn the loop until nobody waits in a backlog and what was accepted has been read for the first time.
+
+        libuv accepts one connection a turn, so the number of turns cannot be known beforehand. On a TCP port the
+        stream of newcomers may never end, and out of descriptors it cannot; hence the time limit.
+        """
+        loop = asyncio.get_running_loop()
+        give_up = loop.time() + TICK
+        turns = 0
+        with selectors.DefaultSelector() as waiting:
+            for backlog in backlogs:
+                waiting.register(backlog, selectors.EVENT_READ)
+            while turns < _DRAIN_TURNS:
+                await asyncio.sleep(0)
+                turns = 0 if waiting.select(0) and loop.time() < give_up else turns + 1
 
     async def _drained(self, service: Service) -> bool:
         """Wait until all is done; false if time ran out, or the patience of whoever sent the second SIGINT."""
@@ -263,3 +280,7 @@ class Server:
                 told = waiting_for
             await asyncio.sleep(_DRAIN_POLL)
         return True
+
+
+def _jittered(limit: int | None, jitter: int) -> int | None:
+    return None if limit is None else limit + random.randint(0, jitter)  # noqa: S311  # spread, not secrecy
