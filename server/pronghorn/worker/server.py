@@ -11,6 +11,7 @@ import functools
 import logging
 import os
 import random
+import selectors
 import socket
 from collections.abc import Awaitable, Callable, Sequence
 
