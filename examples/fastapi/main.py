@@ -1,6 +1,6 @@
 """A small FastAPI application: JSON, a path parameter, and a stream of server-sent events.
 
-    APP_SOURCE=./examples/fastapi make up
+APP_SOURCE=./examples/fastapi make up
 """
 
 import asyncio
@@ -25,7 +25,9 @@ async def item(number: int) -> dict[str, int]:
 @app.get("/clock")
 async def clock(seconds: int = 5) -> StreamingResponse:
     # X-Accel-Buffering: no asks nginx to pass each event on at once.
-    return StreamingResponse(ticks(seconds), media_type="text/event-stream", headers={"X-Accel-Buffering": "no"})
+    return StreamingResponse(
+        ticks(seconds), media_type="text/event-stream", headers={"X-Accel-Buffering": "no"}
+    )
 
 
 async def ticks(seconds: int) -> AsyncIterator[str]:

@@ -29,6 +29,9 @@ def images() -> Iterator[Built]:
     variables = {**prepare(), "PRONGHORN_IMAGE": app, "PRONGHORN_NGINX_IMAGE": nginx}
     yield Built(variables, (app, nginx))
     docker("image", "rm", "--force", app, nginx, check=False)
+    # Images of ours that lost their name to a newer build.
+    for title in ("pronghorn", "pronghorn-nginx"):
+        docker("image", "prune", "--force", "--filter", f"label=org.opencontainers.image.title={title}")
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,6 @@ the client, having read the one before, has asked for it in another request."""
 from __future__ import annotations
 
 import secrets
-import socket
 
 import httpx
 import pytest
@@ -41,22 +40,3 @@ def test_event_streams_say_what_they_are_and_keep_nginx_hint_to_themselves(
     assert "content-encoding" not in answer.headers
     assert "x-accel-buffering" not in answer.headers
     assert answer.text == "data: 0\n\ndata: 1\n\ndata: 2\n\n"
-
-
-def test_without_the_hint_nginx_collects_the_answer(stack: Stack, client: httpx.Client) -> None:
-    """The default, which keeps slow clients away from the application: of two pieces that were sent, none has left nginx."""
-    gate = secrets.token_hex(4)
-    request = (
-        f"GET /stream?gate={gate}&buffering=yes HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
-    )
-    with socket.create_connection(("127.0.0.1", stack.port), timeout=10) as connection:
-        connection.sendall(request.encode())
-        client.get(f"/step?gate={gate}")
-        while client.get(f"/sent?gate={gate}").json() < 2:
-            pass
-        with pytest.raises(BlockingIOError):
-            connection.recv(1, socket.MSG_DONTWAIT)
-        client.get(f"/step?gate={gate}")
-        answer = b"".join(iter(lambda: connection.recv(65536), b""))
-
-    assert [piece in answer for piece in (b"piece 0\n", b"piece 1\n", b"piece 2\n")] == [True] * 3

@@ -105,7 +105,6 @@ class Gate:
 
     def __init__(self) -> None:
         self.steps: asyncio.Queue[None] = asyncio.Queue()
-        self.sent = 0
 
 
 GATES: dict[str, Gate] = {}
@@ -116,13 +115,12 @@ async def stream(scope: Scope, receive: Receive, send: Send) -> None:
     gate = GATES.setdefault(query(scope, "gate", ""), Gate())
     events = query(scope, "sse", "") == "1"
     kind = "text/event-stream" if events else "text/plain"
-    await start(send, 200, ("content-type", kind), ("x-accel-buffering", query(scope, "buffering", "no")))
+    await start(send, 200, ("content-type", kind), ("x-accel-buffering", "no"))
     for number in range(3):
         if number:
             await gate.steps.get()
         piece = f"data: {number}\n\n" if events else f"piece {number}\n"
         await send({"type": "http.response.body", "body": piece.encode(), "more_body": True})
-        gate.sent += 1
     await send({"type": "http.response.body", "body": b""})
 
 
@@ -130,11 +128,6 @@ async def step(scope: Scope, receive: Receive, send: Send) -> None:
     """Lets a stream send its next piece."""
     GATES.setdefault(query(scope, "gate", ""), Gate()).steps.put_nowait(None)
     await answer(send, "stepped")
-
-
-async def sent(scope: Scope, receive: Receive, send: Send) -> None:
-    """How many pieces a stream has sent."""
-    await answer(send, GATES.setdefault(query(scope, "gate", ""), Gate()).sent)
 
 
 SLEEPING: set[str] = set()
@@ -181,7 +174,6 @@ PATHS = {
     "/download": download,
     "/stream": stream,
     "/step": step,
-    "/sent": sent,
     "/slow": slow,
     "/sleeping": sleeping,
     "/own-headers": own_headers,
