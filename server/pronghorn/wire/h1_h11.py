@@ -70,6 +70,9 @@ class H11Parser(HeadBuilder):
             data = data.lstrip(b"\r\n")
             if not data:
                 return b""
+            if data[0] <= 0x20 or data[0] >= 0x7F:
+                # Another protocol, TLS most likely, whose client would otherwise wait for the deadline of the head.
+                raise RequestError(400, "invalid request line")
             self._state = _IN_HEAD
         # The end may straddle two reads by three bytes at most.
         search_from = max(0, len(self._buffer) - 3)
