@@ -28,12 +28,16 @@ async def file_appears(name: str) -> None:
         await asyncio.sleep(0.01)
 
 
+class ClientLeftError(Exception):
+    pass
+
+
 async def whole_body(receive: Receive) -> bytes:
     pieces = []
     while True:
         event = await receive()
         if event["type"] == "http.disconnect":
-            raise ConnectionError("the client left")
+            raise ClientLeftError
         pieces.append(event["body"])
         if not event["more_body"]:
             return b"".join(pieces)
@@ -219,4 +223,7 @@ async def app(scope: Scope, receive: Receive, send: Send) -> None:
     if route is None:
         await answer(send, b"nothing here", 404)
     else:
-        await route(scope, receive, send)
+        try:
+            await route(scope, receive, send)
+        except ClientLeftError:
+            say("the client left", path)
