@@ -1,0 +1,259 @@
+"""The files of the distribution, read as they are shipped: what they promise each other."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+COMPOSE_TEXT = (ROOT / "docker-compose.yml").read_text()
+COMPOSE: dict[str, Any] = yaml.safe_load(COMPOSE_TEXT)
+DOCKERFILE = (ROOT / "Dockerfile").read_text()
+NGINX = {path.name: path.read_text() for path in (ROOT / "nginx").rglob("*.conf")}
+
+
+def directive(file: str, name: str) -> str:
+    """The value of an nginx directive that occurs once in a file."""
+    [value] = re.findall(rf"^\s*{name}\s+([^;]+);", NGINX[file], re.MULTILINE)
+    return str(value)
+
+
+def seconds(value: str | int) -> int:
+    number = re.fullmatch(r"(\d+)s?", str(value))
+    assert number is not None, value
+    return int(number[1])
+
+
+# ---- One table of time ----------------------------------------------------------------------------------------------
+
+
+def test_the_server_keeps_idle_connections_longer_than_nginx_does() -> None:
+    app = COMPOSE["services"]["app"]["environment"]
+
+    assert seconds(directive("upstream.conf", "keepalive_timeout")) < seconds(
+        app["PRONGHORN_TIMEOUT_KEEP_ALIVE"]
+    )
+
+
+def test_requests_may_finish_before_the_engine_kills() -> None:
+    services = COMPOSE["services"]
+    graceful = services["app"]["environment"]["PRONGHORN_TIMEOUT_GRACEFUL_SHUTDOWN"]
+    worker = directive("nginx.conf", "worker_shutdown_timeout")
+
+    assert seconds(graceful) < seconds(services["app"]["stop_grace_period"])
+    assert seconds(worker) < seconds(services["nginx"]["stop_grace_period"])
+
+
+def test_the_image_alone_has_the_same_timeouts_as_the_stack() -> None:
+    environment = COMPOSE["services"]["app"]["environment"]
+    for name in ("PRONGHORN_TIMEOUT_KEEP_ALIVE", "PRONGHORN_TIMEOUT_GRACEFUL_SHUTDOWN"):
+        assert f"{name}={environment[name]}" in DOCKERFILE
+
+
+# ---- Settings -------------------------------------------------------------------------------------------------------
+
+
+def test_every_variable_is_explained_with_its_default() -> None:
+    used = dict(re.findall(r"\$\{([A-Z_]+):-([^}]*)\}", COMPOSE_TEXT))
+    example = (ROOT / ".env.example").read_text()
+    explained = dict(re.findall(r"^#([A-Z_]+)=(.*)$", example, re.MULTILINE))
+
+    assert explained == used
+    assert re.findall(r"\$\{(?![A-Z_]+:-)", COMPOSE_TEXT) == []
+
+
+def test_the_default_application_is_the_same_everywhere() -> None:
+    assert "ARG APP=examples/raw" in DOCKERFILE
+    assert "${APP_SOURCE:-./examples/raw}" in COMPOSE_TEXT
+    assert (ROOT / "examples/raw/main.py").is_file()
+
+
+# ---- Hardening ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("service", ["app", "nginx"])
+def test_a_service_gives_away_nothing_it_does_not_need(service: str) -> None:
+    settings = COMPOSE["services"][service]
+
+    assert settings["read_only"] is True
+    assert settings["cap_drop"] == ["ALL"]
+    assert settings["security_opt"] == ["no-new-privileges:true"]
+    assert settings["init"] is True
+    assert {"mem_limit", "pids_limit", "logging", "tmpfs"} <= settings.keys()
+
+
+def test_nothing_is_published_but_nginx_on_loopback() -> None:
+    ports = {name: settings.get("ports", []) for name, settings in COMPOSE["services"].items()}
+
+    assert ports == {"app": [], "nginx": ["${HTTP_ADDRESS:-127.0.0.1}:${HTTP_PORT:-8080}:8080"]}
+
+
+@pytest.mark.parametrize("file", ["Dockerfile", "nginx/Dockerfile"])
+def test_an_image_runs_as_numbers_and_needs_no_registry_to_be_parsed(file: str) -> None:
+    text = (ROOT / file).read_text()
+
+    assert re.findall(r"^USER (.*)$", text, re.MULTILINE)[-1] in {"10001:10000", "10002:10000"}
+    assert not re.search(r"^#\s*syntax=", text, re.MULTILINE | re.IGNORECASE)
+
+
+def test_the_production_stage_is_the_last() -> None:
+    stages = re.findall(r"^FROM \S+ AS (\S+)$", DOCKERFILE, re.MULTILINE)
+
+    assert stages == ["app", "base", "builder", "dev", "test", "production"]
+
+
+# ---- nginx ----------------------------------------------------------------------------------------------------------
+
+
+def test_every_include_is_included_and_exists() -> None:
+    included = re.findall(r"include includes/([\w-]+\.conf);", NGINX["nginx.conf"])
+
+    assert sorted(included) == sorted(path.name for path in (ROOT / "nginx/includes").iterdir())
+
+
+def test_headers_are_added_in_one_level_and_always() -> None:
+    """An add_header in a location drops those of the server around it; without `always` an error page has none."""
+    adding = {name for name, text in NGINX.items() if re.search(r"^\s*add_header ", text, re.MULTILINE)}
+    lines = [
+        line for text in NGINX.values() for line in re.findall(r"^\s*add_header .*$", text, re.MULTILINE)
+    ]
+
+    assert adding == {"security-headers.conf", "request-id.conf"}
+    assert [line for line in lines if not line.endswith(" always;")] == []
+    server = NGINX["nginx.conf"].partition("location /")[0]
+    assert all(f"include includes/{name};" in server for name in adding)
+
+
+def test_no_forwarding_header_is_appended_to() -> None:
+    directives = [
+        line for text in NGINX.values() for line in text.splitlines() if not line.strip().startswith("#")
+    ]
+
+    assert [line for line in directives if "$proxy_add_x_forwarded_for" in line] == []
+
+
+# ---- The scripts ----------------------------------------------------------------------------------------------------
+
+
+def fake(folder: Path, name: str, script: str) -> None:
+    """A program of that name, first in the PATH of what run() starts."""
+    program = folder / name
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.chmod(program.stat().st_mode | stat.S_IXUSR)
+
+
+def run(folder: Path, *command: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    cleared = {key: value for key, value in os.environ.items() if key not in {"PYTHON_IMAGE", "NGINX_IMAGE"}}
+    variables = {
+        **cleared,
+        "PATH": f"{folder}:{os.environ['PATH']}",
+        "PRONGHORN_ENGINE_DIR": str(folder / "state"),
+    }
+    return subprocess.run(
+        command,
+        cwd=ROOT,
+        env={**variables, **environment},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_an_engine_that_answers_is_left_alone(tmp_path: Path) -> None:
+    fake(tmp_path, "docker", f'echo "$@" >> {tmp_path}/calls; echo "an engine"')
+    done = run(tmp_path, "scripts/engine")
+
+    assert done.returncode == 0
+    assert done.stderr.splitlines() == ["  an engine answers; nothing to do."]
+    assert not (tmp_path / "state").exists()
+
+
+def test_without_root_the_missing_parts_are_named(tmp_path: Path) -> None:
+    fake(tmp_path, "docker", "exit 1")
+    fake(tmp_path, "id", "echo 1000")
+    fake(tmp_path, "apt-get", f"touch {tmp_path}/installed")
+    done = run(tmp_path, "scripts/engine")
+
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: no usable Docker engine: missing compose buildx engine\n")
+    assert "docker.io docker-cli docker-buildx docker-compose" in done.stderr
+    assert not (tmp_path / "installed").exists()
+
+
+def test_stop_ends_no_engine_but_its_own(tmp_path: Path) -> None:
+    with subprocess.Popen(["sleep", "60"]) as other:
+        (tmp_path / "state").mkdir()
+        (tmp_path / "state/dockerd.pid").write_text(str(other.pid))
+        done = run(tmp_path, "scripts/engine", "stop")
+        alive = other.poll() is None
+        other.kill()
+
+    assert done.returncode == 0
+    assert "nothing to stop" in done.stderr
+    assert alive
+
+
+def test_given_base_images_are_taken_as_they_are(tmp_path: Path) -> None:
+    fake(tmp_path, "docker", f'[ "$1" = info ] || touch {tmp_path}/asked')
+    done = run(tmp_path, "scripts/base-images", PYTHON_IMAGE="mine/python", NGINX_IMAGE="mine/nginx")
+
+    assert done.stdout == "export PYTHON_IMAGE=mine/python NGINX_IMAGE=mine/nginx\n"
+    assert not (tmp_path / "asked").exists()
+
+
+def test_a_registry_that_answers_makes_no_images(tmp_path: Path) -> None:
+    fake(tmp_path, "docker", '[ "$1 $2" != "image inspect" ]')
+    fake(tmp_path, "debootstrap", f"touch {tmp_path}/made")
+    done = run(tmp_path, "scripts/base-images")
+
+    assert done.stdout == "export PYTHON_IMAGE=python:3.13-slim-trixie NGINX_IMAGE=nginx:stable\n"
+    assert not (tmp_path / "made").exists()
+
+
+def test_images_made_before_are_used_again(tmp_path: Path) -> None:
+    fake(tmp_path, "docker", 'case "$*" in info) ;; "image inspect pronghorn/base-"*) ;; *) exit 1 ;; esac')
+    done = run(tmp_path, "scripts/base-images")
+
+    assert (
+        done.stdout
+        == "export PYTHON_IMAGE=pronghorn/base-python:trixie NGINX_IMAGE=pronghorn/base-nginx:trixie\n"
+    )
+
+
+def test_without_a_registry_and_without_root_the_way_out_is_named(tmp_path: Path) -> None:
+    fake(tmp_path, "docker", '[ "$1" = info ]')
+    fake(tmp_path, "id", "echo 1000")
+    done = run(tmp_path, "scripts/base-images")
+
+    assert done.returncode == 1
+    assert "needs root" in done.stderr
+    assert "set PYTHON_IMAGE and NGINX_IMAGE" in done.stderr
+
+
+def test_the_mirror_is_the_one_apt_uses_and_never_its_security_archive(tmp_path: Path) -> None:
+    sources = tmp_path / "sources.list"
+    key = tmp_path / "key.gpg"
+    key.touch()
+    sources.write_text(f"deb [signed-by={key}] http://mirror.example/debian bookworm main\n")
+    lines = (
+        f"http://security.example/debian-security/ bookworm-security {sources}:2",
+        f"http://mirror.example/debian/ bookworm {sources}:1",
+    )
+    fake(tmp_path, "apt-get", "\n".join(f"echo '{line}'" for line in lines))
+    script = """
+        . scripts/lib/say.sh; . scripts/lib/debian.sh
+        debian_codename() { echo bookworm; }
+        echo "$(debian_mirror) $(debian_security_mirror) $(debian_keyring)"
+    """
+    done = run(tmp_path, "bash", "-euo", "pipefail", "-c", script)
+
+    expected = "http://mirror.example/debian/ http://security.example/debian-security/"
+    assert done.stdout.strip() == f"{expected} {key}"
