@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from types import ModuleType
@@ -158,6 +159,41 @@ def test_a_kind_that_breaks_counts_as_failed(capfd: pytest.CaptureFixture[str]) 
     assert (outcome.passed, outcome.failed) == (0, 1)
     assert "status 4" in outcome.remark
     assert "--no-such-option" in capfd.readouterr().err
+
+
+def test_a_kind_that_overruns_its_time_is_stopped_and_counts_as_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The fixture's tear-down still runs: containers would be removed."""
+    script = load("test")
+    reached = tmp_path / "reached"
+    kind = tmp_path / "tests" / "unit"
+    kind.mkdir(parents=True)
+    (kind / "test_endless.py").write_text(
+        "import pathlib, pytest, threading\n"
+        "@pytest.fixture\ndef stack():\n    yield\n    print('torn down')\n"
+        f"def test_endless(stack):\n    pathlib.Path({str(reached)!r}).touch()\n    threading.Event().wait()\n"
+    )
+
+    class Impatient(subprocess.Popen[bytes]):
+        """Its time is up as soon as the endless test runs."""
+
+        limited = True
+
+        def wait(self, timeout: float | None = None) -> int:
+            if timeout is None or not self.limited:
+                return super().wait(timeout)
+            self.limited = False
+            while not reached.exists() and self.poll() is None:
+                time.sleep(0.01)
+            raise subprocess.TimeoutExpired("pytest", timeout)
+
+    monkeypatch.setattr(script, "ROOT", tmp_path)
+    monkeypatch.setattr(subprocess, "Popen", Impatient)
+    outcome = script.run("unit", ["-s", "-p", "no:cacheprovider"])
+    assert outcome.failed == 1
+    assert outcome.remark == "stopped after 10 minutes"
+    assert "torn down" in capfd.readouterr().out
 
 
 # ---- scripts/bench --------------------------------------------------------------------------------------------------
