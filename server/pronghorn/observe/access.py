@@ -214,6 +214,8 @@ class FastAccessLog:
 
     def _peer(self, client: Any) -> str:
         peer = client_text(client)
+        if self._json:
+            peer = json.dumps(peer)[1:-1]  # Escaped text has backslashes, which JSON writes twice.
         if len(self._peers) >= _PEERS:
             self._peers.clear()
         self._peers[client] = peer
