@@ -77,6 +77,12 @@ async def count(scope: Scope, receive: Receive, send: Send) -> None:
     await answer(send, b"%d" % total)
 
 
+async def late_count(scope: Scope, receive: Receive, send: Send) -> None:
+    say("lets wait")
+    await file_appears(scope["query_string"].decode())
+    await count(scope, receive, send)
+
+
 async def show_scope(scope: Scope, receive: Receive, send: Send) -> None:
     """The scope as JSON: for each key the name of its type, and its value in Python's notation."""
     shown = {key: [type(value).__name__, repr(value)] for key, value in scope.items()}
@@ -189,6 +195,7 @@ ROUTES = {
     "/echo": echo,
     "/echo-pieces": echo_pieces,
     "/count": count,
+    "/late-count": late_count,
     "/scope": show_scope,
     "/spoil": spoil_scope,
     "/pieces": pieces,
