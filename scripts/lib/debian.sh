@@ -4,6 +4,8 @@
 
 is_debian() { [[ -r /etc/os-release ]] && (. /etc/os-release && [[ $ID == debian ]]); }
 debian_codename() { (. /etc/os-release && printf '%s' "${VERSION_CODENAME:-}"); }
+# testing and unstable have no number, and are newer than any that has.
+is_older_debian() { (. /etc/os-release && ((${VERSION_ID:-99} < 12))); }
 is_root() { [[ $(id -u) == 0 ]]; }
 
 # One line for each index apt knows: "repository-uri release file:line-of-its-source". apt itself parses sources.list
