@@ -124,21 +124,21 @@ class ServerProcess:
     def port(self) -> int:
         return int(self.running_on().rpartition(":")[2])
 
-    def connect(self, tls: ssl.SSLContext | None = None) -> Client:
+    def connect(self, tls: ssl.SSLContext | None = None, port: int | None = None) -> Client:
         """A connection to the first address that the server tells; closed with the server at the latest."""
-        client = Client(self._connected(tls))
+        client = Client(self._connected(tls, port))
         self._clients.append(client)
         return client
 
-    def _connected(self, tls: ssl.SSLContext | None) -> socket.socket:
+    def _connected(self, tls: ssl.SSLContext | None, port: int | None) -> socket.socket:
         where = self.running_on()
         if where.startswith("unix socket "):
             sock = socket.socket(socket.AF_UNIX)
             sock.settimeout(PATIENCE)
             sock.connect(os.fspath(self.folder / where.removeprefix("unix socket ")))
             return sock
-        host, _, port = where.rpartition("://")[2].removeprefix("socket ").rpartition(":")
-        sock = socket.create_connection((host.strip("[]"), int(port)), PATIENCE)
+        host, _, told = where.rpartition("://")[2].removeprefix("socket ").rpartition(":")
+        sock = socket.create_connection((host.strip("[]"), port or int(told)), PATIENCE)
         return sock if tls is None else tls.wrap_socket(sock, server_hostname="localhost")
 
     def get(self, target: str = "/", **options: Any) -> Any:
