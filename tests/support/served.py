@@ -154,6 +154,26 @@ async def listen(scope: Scope, receive: Receive, send: Send) -> None:
         raise
 
 
+class FrameworksDisconnectError(Exception):
+    pass
+
+
+async def renamed(scope: Scope, receive: Receive, send: Send) -> None:
+    """Make another exception of the one that send() raises, as frameworks do."""
+    try:
+        await listen(scope, receive, send)
+    except OSError:
+        raise FrameworksDisconnectError  # noqa: B904  # that is how they do it
+
+
+async def clumsy(scope: Scope, receive: Receive, send: Send) -> None:
+    """Have a bug in what is done when the client has left."""
+    try:
+        await listen(scope, receive, send)
+    except OSError:
+        {}["on purpose"]
+
+
 async def flood(scope: Scope, receive: Receive, send: Send) -> None:
     """Stream as many megabytes as the query says, telling which of them is being sent."""
     total = int(scope["query_string"])
@@ -204,6 +224,8 @@ ROUTES = {
     "/refuse": refuse,
     "/hang": hang,
     "/listen": listen,
+    "/renamed": renamed,
+    "/clumsy": clumsy,
     "/flood": flood,
     "/fail": fail,
     "/bodiless": bodiless,

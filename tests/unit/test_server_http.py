@@ -195,6 +195,28 @@ def test_a_client_that_leaves_is_told_to_the_application(server: ServerProcess) 
     assert server.get("/").status == 200
 
 
+def leave(server: ServerProcess, target: str) -> None:
+    before = sum("send raised" in line for line in server.stdout.so_far())
+    with server.connect() as client:
+        client.request("GET", target)
+        client.head()
+    server.stdout.wait_for("send raised", count=before + 1)
+
+
+def test_what_a_framework_makes_of_a_client_that_left_is_no_error(tmp_path: Path) -> None:
+    with serving(tmp_path, "served:app", *SERVED) as server:
+        leave(server, "/listen")
+        leave(server, "/renamed")
+        assert server.get("/").status == 200
+        server.stop()
+        assert not any("ERROR" in line for line in server.stderr.all())
+
+
+def test_a_bug_in_the_cleaning_up_after_a_client_is_one_all_the_same(server: ServerProcess) -> None:
+    leave(server, "/clumsy")
+    server.stderr.wait_for("KeyError: 'on purpose'")
+
+
 def test_a_reset_is_told_to_the_application_as_well(server: ServerProcess) -> None:
     before = sum("received" in line for line in server.stdout.so_far())
     with server.connect() as client:

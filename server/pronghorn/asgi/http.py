@@ -155,11 +155,12 @@ class HttpCycle:
         """Call the application and see to it that its request is answered, whatever it does."""
         try:
             await app(self.scope, self.receive, self.send)
-        except ClientDisconnected:
-            self.logger.debug("The application stopped at a client that had left: %r", self)
-        except Exception:
-            self.logger.exception("Exception in ASGI application")
-            self._fail()
+        except Exception as exc:
+            if _says_that_the_client_left(exc):
+                self.logger.debug("The application stopped at a client that had left: %r", self)
+            else:
+                self.logger.exception("Exception in ASGI application")
+                self._fail()
         except BaseException:
             # Cancelled, or the interpreter is about to end. Either way nobody will complete this response.
             self._fail()
@@ -312,6 +313,21 @@ class HttpCycle:
         if expected is None:
             return f"Unexpected ASGI message {kind!r} sent, after response already completed."
         return f"Expected ASGI message {expected}, but got {kind!r}."
+
+
+def _says_that_the_client_left(exc: BaseException) -> bool:
+    """Whether an exception is ours of that meaning, or what a framework made of it: Starlette's ``ClientDisconnect``.
+
+    Any other error that follows ours, in a clean-up for instance, is an error all the same.
+    """
+    if isinstance(exc, BaseExceptionGroup):
+        return all(map(_says_that_the_client_left, exc.exceptions))
+    if isinstance(exc, ClientDisconnected):
+        return True
+    origin = exc.__cause__ or exc.__context__
+    if origin is None or "disconnect" not in type(exc).__name__.lower():
+        return False
+    return _says_that_the_client_left(origin)
 
 
 def _as_bytes(body: object) -> bytes:
