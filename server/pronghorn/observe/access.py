@@ -90,8 +90,8 @@ def _heed_uvicorns_name(logger: logging.Logger) -> None:
 class FastAccessLog:
     """Lines straight to a stream of the process.
 
-    CPU time a line on CPython 3.13, for a path with a query string and a request of ten headers: see the table in
-    docs/logging.md.
+    CPU time a line, CPython 3.13, a target with a query, ten headers, written to /dev/null in batches of 16, on a shared
+    machine: 3.6 us as text, 6.0 us as JSON, where `LoggingAccessLog` takes 42 and 77, and Uvicorn 0.54's line 44.
     """
 
     __slots__ = (

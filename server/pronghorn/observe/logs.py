@@ -12,6 +12,7 @@ application logs through Uvicorn's loggers comes out where ours does.
 
 from __future__ import annotations
 
+import contextlib
 import http
 import logging
 import sys
@@ -131,12 +132,13 @@ class ConsoleHandler(logging.Handler):
         if stream is None:
             return
         try:
-            stream.write(self.format(record) + "\n")
-            stream.flush()
-        except (OSError, ValueError):  # No reader, no space, or closed.
-            return
-        except Exception:  # noqa: BLE001
+            line = self.format(record) + "\n"
+        except Exception:  # noqa: BLE001 - as every handler of the logging module does
             self.handleError(record)
+            return
+        with contextlib.suppress(OSError, ValueError):  # No reader, no space, or closed.
+            stream.write(line)
+            stream.flush()
 
 
 def json_handlers() -> list[logging.Handler]:
@@ -199,11 +201,11 @@ class DefaultFormatter(logging.Formatter):
         record = copy(record)
         record.message = one_line(record.message)
         record.levelprefix = level_prefix(record.levelname, record.levelno, self.use_colors)
-        self.decorate(record)
-        return super().formatMessage(record)
+        return self.layout(record)
 
-    def decorate(self, record: logging.LogRecord) -> None:
-        """Add what a format may ask for."""
+    def layout(self, record: logging.LogRecord) -> str:
+        """Fill in the format; the record is a copy, to be changed at will."""
+        return super().formatMessage(record)
 
     def formatException(self, ei: Any) -> str:  # noqa: N802
         """Leave a traceback its lines, and nothing else that a terminal would obey."""
@@ -221,10 +223,11 @@ class AccessFormatter(DefaultFormatter):
     def _terminal(self) -> TextIO | None:
         return sys.stdout
 
-    def decorate(self, record: logging.LogRecord) -> None:
-        """Dress an access record; any other record has to live without these fields."""
-        status = getattr(record, "status_code", None)
-        if isinstance(status, int):
-            record.status_code = status_text(status, self.use_colors)
-            if self.use_colors:
-                record.request_line = f"{BOLD}{record.request_line}{RESET}"  # type: ignore[attr-defined]
+    def layout(self, record: logging.LogRecord) -> str:
+        """Dress an access record; whatever else goes to this logger comes out as a plain message."""
+        if not hasattr(record, "request_line"):
+            return f"{record.levelprefix} {record.message}"  # type: ignore[attr-defined]
+        record.status_code = status_text(record.status_code, self.use_colors)  # type: ignore[attr-defined]
+        if self.use_colors:
+            record.request_line = f"{BOLD}{record.request_line}{RESET}"
+        return super().layout(record)
