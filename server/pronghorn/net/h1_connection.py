@@ -175,7 +175,7 @@ class H1Connection:
 
     def on_head(self, head: RequestHead) -> None:
         scope = self._template.build(head)
-        if self._trusted:
+        if head.forwarded and self._trusted:
             self._service.trust.apply(scope)
         service = self._service
         cycle = HttpCycle(head, scope, self, service.observer, service.logger, time.perf_counter())

@@ -27,7 +27,17 @@ _LOST: Final = 4
 class HttptoolsParser(HeadBuilder):
     """`ports.HttpParser` over httptools."""
 
-    __slots__ = ("_body", "_inbound", "_large", "_parser", "_pending", "_state", "_target", "_upgrading")
+    __slots__ = (
+        "_body",
+        "_inbound",
+        "_large",
+        "_parser",
+        "_pending",
+        "_read",
+        "_state",
+        "_target",
+        "_upgrading",
+    )
 
     def __init__(self, inbound: Inbound, limits: RequestLimits) -> None:
         super().__init__(limits)
@@ -37,6 +47,7 @@ class HttptoolsParser(HeadBuilder):
         self._body = 0  # bytes of the current body, counted only where there is a limit
         self._pending = 0  # bytes fed since the section that is unfinished was first seen to be so
         self._large = False  # whether a head in the current read can be over its limit of bytes at all
+        self._read = b""  # where the request line is that a read began with; empty once it was checked
         self._upgrading: RequestHead | None = None
         self._parser = httptools.HttpRequestParser(self)
 
@@ -48,6 +59,10 @@ class HttptoolsParser(HeadBuilder):
         if self._state == _LOST:
             return
         self._large = self._pending + len(data) > self.limits.field_bytes
+        if self._state == _BETWEEN:
+            self._read = data.lstrip(b"\r\n")
+        elif self._read and len(self._read) <= self.limits.line:
+            self._read += data
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
@@ -86,7 +101,17 @@ class HttptoolsParser(HeadBuilder):
             if self._large:
                 self.check_size()
             parser = self._parser
-            head = self.build(parser.get_method(), self._target, parser.get_http_version())
+            method, target = parser.get_method(), self._target
+            # The line is compared with what it has to be: llhttp forgives more than one space (RFC 9112 §3). Where a
+            # request begins behind another one in the same read, nobody knows, and its line is taken as llhttp sees it.
+            read, self._read = self._read, b""
+            if read.startswith(b"%b %b HTTP/1.1\r\n" % (method, target)):
+                http_version = "1.1"
+            else:
+                http_version = parser.get_http_version()
+                if read.startswith(method) and not read.startswith(b"%b %b HTTP/" % (method, target)):
+                    raise RequestError(400, "invalid request line")
+            head = self.build(method, target, http_version)
             self._target = b""
             self._body = 0
             if head.upgrade is not None and parser.should_upgrade():

@@ -20,18 +20,21 @@ from .ports import RequestError, RequestHead
 _FRAMING: Final = frozenset(
     (b"host", b"content-length", b"transfer-encoding", b"connection", b"expect", b"upgrade")
 )
-_FORWARDING: Final = (
-    b"forwarded",
-    b"x-forwarded-for",
-    b"x-forwarded-proto",
-    b"x-forwarded-host",
-    b"x-forwarded-port",
-    b"x-forwarded-prefix",
-    b"x-real-ip",
-    b"x-request-id",
+_SINGLE: Final = frozenset((b"content-length", b"transfer-encoding"))
+_FORWARDING: Final = frozenset(
+    (
+        b"forwarded",
+        b"x-forwarded-for",
+        b"x-forwarded-proto",
+        b"x-forwarded-host",
+        b"x-forwarded-port",
+        b"x-forwarded-prefix",
+        b"x-real-ip",
+        b"x-request-id",
+    )
 )
 _TWINS: Final = frozenset(name.replace(b"-", b"_") for name in _FORWARDING if b"-" in name)
-_NOTABLE: Final = _FRAMING | _TWINS
+_NOTABLE: Final = _FRAMING | _FORWARDING | _TWINS
 
 # RFC 9110 §8.6 gives no upper bound; 19 digits are what a signed 64-bit length can hold.
 _LENGTH: Final = re.compile(rb"[0-9]{1,19}").fullmatch
@@ -40,8 +43,6 @@ _HOST: Final = re.compile(
     rb"(?:\[[0-9A-Fa-f:.%a-zA-Z]+\]|[A-Za-z0-9\-._~!$&'()*+,;=%]*)(?::[0-9]{0,5})?"
 ).fullmatch
 _ABSOLUTE: Final = re.compile(rb"(?i:https?)://([^/?#]+)([^?#]*)(?:\?([^#]*))?").fullmatch
-# RFC 9112 §3.2: visible ASCII only. A fragment is never part of a target.
-_TARGET: Final = re.compile(rb"[\x21\x22\x24-\x7e]+").fullmatch
 # RFC 9112 §3: one space between the three parts, and nothing else.
 _REQUEST_LINE: Final = re.compile(
     rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+) ([\x21-\x7e]+) HTTP/([0-9])\.([0-9])"
@@ -54,32 +55,24 @@ _TOKEN: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+").fullmatch
 class HeadBuilder:
     """Collects one request head, field by field, and turns it into a checked `RequestHead`.
 
-    A parser calls `on_header` for each field as it finds it and `build` at the end of the section.
+    A parser calls `on_header` for each field as it finds it and `build` at the end of the section. Most heads have
+    Host as their only field that concerns the server; the others are put aside in a dictionary that those heads do
+    without.
     """
 
-    __slots__ = (
-        "_connection",
-        "_expect",
-        "_headers",
-        "_host",
-        "_length",
-        "_transfer_encoding",
-        "_upgrade",
-        "limits",
-    )
+    __slots__ = ("_forwarded", "_framing", "_good_host", "_headers", "_host", "limits")
 
     def __init__(self, limits: RequestLimits) -> None:
         self.limits = limits
+        # The last Host of this connection that passed the check. It is nearly always the next one too.
+        self._good_host: bytes | None = None
         self.reset()
 
     def reset(self) -> None:
         self._headers: list[tuple[bytes, bytes]] = []
         self._host: bytes | None = None
-        self._length: int | None = None
-        self._transfer_encoding: bytes | None = None
-        self._connection = b""
-        self._expect = False
-        self._upgrade: bytes | None = None
+        self._framing: dict[bytes, bytes] | None = None
+        self._forwarded = False
 
     def on_header(self, name: bytes, value: bytes) -> None:
         name = name.lower()
@@ -95,25 +88,21 @@ class HeadBuilder:
             if self._host is not None:
                 raise RequestError(400, "more than one Host field")
             self._host = value
-        elif name == b"connection":
-            self._connection = self._connection + b"," + value.lower() if self._connection else value.lower()
-        elif name == b"content-length":
-            # The same value twice is refused as well: some other parser on the way may have taken only one of them.
-            if self._length is not None:
-                raise RequestError(400, "more than one Content-Length field")
-            if not _LENGTH(value):
-                raise RequestError(400, "invalid Content-Length")
-            self._length = int(value)
-        elif name == b"transfer-encoding":
-            if self._transfer_encoding is not None:
-                raise RequestError(400, "more than one Transfer-Encoding field")
-            self._transfer_encoding = value.lower()
-        elif name == b"expect":
-            self._expect = value.lower() == b"100-continue"
-        elif name == b"upgrade":
-            self._upgrade = value.lower()
-        else:
+        elif name in _FORWARDING:
+            self._forwarded = True
+        elif name in _TWINS:
             return True
+        else:
+            framing = self._framing
+            if framing is None:
+                framing = self._framing = {}
+            if name in framing:
+                # Of Content-Length the same value twice is refused as well: some other parser on the way may have
+                # taken only one of them. Connection is a list, and may come in parts.
+                if name in _SINGLE:
+                    raise RequestError(400, f"more than one {name.decode().title()} field")
+                value = framing[name] + b"," + value
+            framing[name] = value.lower()
         return False
 
     def build(self, method: bytes, target: bytes, http_version: str) -> RequestHead:
@@ -121,8 +110,8 @@ class HeadBuilder:
 
         Raises `RequestError` for anything that RFC 9112 or the limits refuse.
         """
-        headers = self._headers
         limits = self.limits
+        headers = self._headers
         if len(method) + len(target) + 10 > limits.line:  # two spaces and the version
             raise RequestError(414, "request line too long")
         if len(headers) > limits.fields:
@@ -132,54 +121,71 @@ class HeadBuilder:
         head.target = target
         head.http_version = http_version
         head.headers = headers
-        self._check_version(http_version)
-        if target[0] == 0x2F:  # "/": origin-form, nearly every request there is (§3.2.1)
-            head.raw_path, _, head.query = target.partition(b"?")
-            if not _TARGET(target):
-                raise RequestError(400, "invalid request target")
-        else:
-            self._other_form(head, target)
-        host = self._host
-        if host is None:
-            if http_version == "1.1":
+        head.forwarded = self._forwarded
+        if http_version == "1.1":
+            if self._host is None:
                 raise RequestError(400, "missing Host field")
-        elif not _HOST(host):
-            raise RequestError(400, "invalid Host field")
-        head.chunked = False
-        head.content_length = self._length
-        if self._transfer_encoding is not None:
-            self._check_transfer_encoding(http_version)
+            head.keep_alive = True
+        elif http_version == "1.0":
+            head.keep_alive = False
+        elif http_version == "0.9":
+            raise RequestError(400, "HTTP/0.9 is not spoken here")
+        else:
+            raise RequestError(505, "HTTP version not supported")
+        if target[0] != 0x2F:
+            self._other_form(head, target)
+        elif b"#" in target:  # all that a parser lets through and §3.2 does not
+            raise RequestError(400, "invalid request target")
+        else:  # begins with "/": origin-form (§3.2.1)
+            head.raw_path, _, head.query = target.partition(b"?")
+        host = self._host
+        if host != self._good_host and host is not None:
+            if not _HOST(host):
+                raise RequestError(400, "invalid Host field")
+            self._good_host = host
+        head.content_length = None
+        head.chunked = head.expects_continue = False
+        head.upgrade = None
+        if self._framing is not None:
+            self._frame(head, self._framing)
+            self._framing = None
+        self._headers = []
+        self._host = None
+        self._forwarded = False
+        return head
+
+    def _frame(self, head: RequestHead, framing: dict[bytes, bytes]) -> None:
+        """What the fields of framing and persistence say (RFC 9112 §6.3, §9.3)."""
+        length = framing.get(b"content-length")
+        if length is not None:
+            if not _LENGTH(length):
+                raise RequestError(400, "invalid Content-Length")
+            head.content_length = int(length)
+        encoding = framing.get(b"transfer-encoding")
+        if encoding is not None:
+            self._check_transfer_encoding(head, encoding)
             head.chunked = True
-        elif limits.body is not None and self._length is not None and self._length > limits.body:
+        elif (limit := self.limits.body) is not None and (head.content_length or 0) > limit:
             raise RequestError(413, "request body too large")
-        head.keep_alive = http_version == "1.1"
-        if self._connection:
-            options = self._connection.replace(b" ", b"").split(b",")
+        connection = framing.get(b"connection")
+        if connection is not None:
+            options = connection.replace(b" ", b"").split(b",")
             if b"close" in options:
                 head.keep_alive = False
             elif b"keep-alive" in options:
                 head.keep_alive = True
-            head.upgrade = self._upgrade if b"upgrade" in options else None
-        else:
-            head.upgrade = None
+            if b"upgrade" in options:
+                head.upgrade = framing.get(b"upgrade")
         # RFC 9110 §10.1.1: an HTTP/1.0 client does not understand 100 (Continue).
-        head.expects_continue = self._expect and http_version == "1.1"
-        self.reset()
-        return head
+        head.expects_continue = framing.get(b"expect") == b"100-continue" and head.http_version == "1.1"
 
     @staticmethod
-    def _check_version(http_version: str) -> None:
-        if http_version not in ("1.1", "1.0"):
-            if http_version == "0.9":
-                raise RequestError(400, "HTTP/0.9 is not spoken here")
-            raise RequestError(505, "HTTP version not supported")
-
-    def _check_transfer_encoding(self, http_version: str) -> None:
-        if self._length is not None:
+    def _check_transfer_encoding(head: RequestHead, encoding: bytes) -> None:
+        if head.content_length is not None:
             raise RequestError(400, "Content-Length and Transfer-Encoding together")
-        if http_version == "1.0":
+        if head.http_version == "1.0":
             raise RequestError(400, "Transfer-Encoding in an HTTP/1.0 request")
-        encodings = [item.strip(b" \t") for item in (self._transfer_encoding or b"").split(b",")]
+        encodings = [item.strip(b" \t") for item in encoding.split(b",")]
         if encodings[-1] != b"chunked" or encodings.count(b"chunked") != 1 or not all(map(_TOKEN, encodings)):
             raise RequestError(400, "invalid Transfer-Encoding")
         if len(encodings) > 1:
@@ -197,7 +203,7 @@ class HeadBuilder:
             head.raw_path = target
             return
         match = _ABSOLUTE(target)
-        if match is None or not _TARGET(target) or not _HOST(match[1]):
+        if match is None or not _HOST(match[1]):
             raise RequestError(400, "invalid request target")
         head.raw_path = match[2] or b"/"
         head.query = match[3] or b""
@@ -214,7 +220,9 @@ class HeadBuilder:
         RFC 9110 §6.5.1 forbids fields of framing and routing in trailers; a parser on the way that merged them into
         the head would have read another message.
         """
-        forbidden = self._host is not None or self._length is not None or self._transfer_encoding is not None
+        forbidden = self._host is not None or (
+            self._framing is not None and not _SINGLE.isdisjoint(self._framing)
+        )
         if len(self._headers) > self.limits.fields:
             raise RequestError(431, "too many trailer fields")
         self.reset()

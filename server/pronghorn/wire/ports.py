@@ -35,13 +35,15 @@ class RequestHead:
 
     `target` is the request target as received, `raw_path` and `query` its two halves (absolute-form already reduced
     to them), `headers` lower-cased names with their values in order. `content_length` is None where the length is
-    not declared; a request has a body if it is positive or `chunked` is true (RFC 9112 §6.3).
+    not declared; a request has a body if it is positive or `chunked` is true (RFC 9112 §6.3). `forwarded` says whether
+    there is a field at all by which a proxy tells of its client.
     """
 
     __slots__ = (
         "chunked",
         "content_length",
         "expects_continue",
+        "forwarded",
         "headers",
         "http_version",
         "keep_alive",
@@ -62,6 +64,7 @@ class RequestHead:
     chunked: bool
     keep_alive: bool
     expects_continue: bool
+    forwarded: bool
     upgrade: bytes | None
 
     def __repr__(self) -> str:
