@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pronghorn.wire.limits import RequestLimits
-from tests.conformance.kit import ALL, REQUESTS, Golden, MakeParser, check_http_parser
+from tests.conformance.kit import ALL, REQUESTS, Golden, MakeParser, Recorded, check_http_parser
 from tests.support.scripted import PARSERS
 
 
@@ -56,3 +56,12 @@ def test_every_request_has_its_outcome_and_says_why() -> None:
     outcomes = {path.stem: json.loads(path.read_text()) for path in REQUESTS.glob("*.json")}
     assert names == set(outcomes) == {golden.name for golden in ALL}
     assert all(outcome["why"] for outcome in outcomes.values())
+
+
+@pytest.mark.parametrize("parser", sorted(PARSERS))
+def test_thousands_of_ignored_upgrades_in_one_read(parser: str) -> None:
+    request = b"GET / HTTP/1.1\r\nHost: a\r\nUpgrade: x\r\nConnection: upgrade\r\n\r\n"
+    inbound = Recorded()
+    maker(parser)(inbound).feed(request * 3000)
+    assert inbound.error is None
+    assert inbound.complete == [True] * 3000

@@ -56,28 +56,30 @@ class HttptoolsParser(HeadBuilder):
         return self._state == _BETWEEN
 
     def feed(self, data: bytes) -> None:
-        if self._state == _LOST:
+        # Each turn but the first takes up what lies behind a head that asked for an upgrade.
+        while data and self._state != _LOST:
+            self._large = self._pending + len(data) > self.limits.field_bytes
+            if self._state == _BETWEEN:
+                self._read = data.lstrip(b"\r\n")
+            elif self._read and len(self._read) <= self.limits.line:
+                self._read += data
+            try:
+                self._parser.feed_data(data)
+            except httptools.HttpParserUpgrade as upgrade:
+                data = data[upgrade.args[0] :]
+                self._ignore_upgrade()
+                continue
+            except httptools.HttpParserCallbackError as exc:
+                # What a callback raised comes wrapped. Only a RequestError is about the input.
+                if not isinstance(exc.__context__, RequestError):
+                    raise
+                self._fail(exc.__context__)
+            except httptools.HttpParserError as exc:
+                self._fail(_explain(exc))
+            else:
+                if self._state == _IN_HEAD or self._headers:
+                    self._bound_unfinished(len(data))
             return
-        self._large = self._pending + len(data) > self.limits.field_bytes
-        if self._state == _BETWEEN:
-            self._read = data.lstrip(b"\r\n")
-        elif self._read and len(self._read) <= self.limits.line:
-            self._read += data
-        try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade as upgrade:
-            self._ignore_upgrade()
-            self.feed(data[upgrade.args[0] :])
-        except httptools.HttpParserCallbackError as exc:
-            # What a callback raised comes wrapped. Only a RequestError is about the input.
-            if not isinstance(exc.__context__, RequestError):
-                raise
-            self._fail(exc.__context__)
-        except httptools.HttpParserError as exc:
-            self._fail(_explain(exc))
-        else:
-            if self._state == _IN_HEAD or self._headers:
-                self._bound_unfinished(len(data))
 
     def feed_eof(self) -> None:
         if self._state not in (_BETWEEN, _LOST):
