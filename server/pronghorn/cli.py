@@ -256,7 +256,6 @@ def _join_headers(words: Sequence[str]) -> list[str]:
 # pronghorn healthcheck
 
 _PROBED = ("host", "port", "uds", "health_path")
-_LOOPBACK = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}
 
 
 def _healthcheck_command() -> click.Command:
@@ -271,7 +270,7 @@ def _healthcheck_command() -> click.Command:
         from pronghorn.observe.health import probe  # noqa: PLC0415  # not before the arguments are known to be good
 
         ok, line = probe(
-            host=_LOOPBACK.get(values["host"], values["host"]),
+            host=values["host"],
             port=values["port"],
             uds=values["uds"],
             path=values["health_path"],

@@ -93,6 +93,7 @@ def test_every_option_can_come_from_a_variable_a_table_and_a_flag(folder: Path) 
         "limit_request_body": "1",
         "h11_max_incomplete_event_size": "1",
         "limit_max_requests": "1",
+        "limit_max_requests_jitter": "1",
         "interface": "asgi3",
         "factory": "true",
         "app_dir": str(folder),
