@@ -13,6 +13,7 @@ import os
 import random
 import selectors
 import socket
+import sys
 from collections.abc import Awaitable, Callable, Sequence
 
 from pronghorn.asgi.http import NullObserver, Observer
@@ -197,9 +198,12 @@ class Server:
     async def _accept(self, listener: Listener, service: Service, runtime: Runtime) -> asyncio.Server:
         loop = asyncio.get_running_loop()
         # The loops want to know the family beforehand; the descriptor is the one to ask.
-        create: Callable[..., Awaitable[asyncio.Server]] = (
-            loop.create_unix_server if listener.unix else loop.create_server
-        )
+        create: Callable[..., Awaitable[asyncio.Server]] = loop.create_server
+        if listener.unix:
+            create = loop.create_unix_server
+            if sys.version_info >= (3, 13):
+                # From then on the loops remove the file when the server closes, an inherited one as well.
+                create = functools.partial(create, cleanup_socket=False)
         return await create(
             functools.partial(H1Connection, service),
             sock=listener.sock,
