@@ -171,7 +171,7 @@ async def clumsy(scope: Scope, receive: Receive, send: Send) -> None:
     try:
         await listen(scope, receive, send)
     except OSError:
-        {}["on purpose"]
+        raise KeyError("on purpose")  # noqa: B904  # as a bug would
 
 
 async def flood(scope: Scope, receive: Receive, send: Send) -> None:

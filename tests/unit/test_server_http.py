@@ -307,9 +307,8 @@ def test_a_small_body_that_nobody_wanted_does_not_cost_the_connection(client: Cl
 # Limits and deadlines: each with a server of its own.
 
 
-@EACH_PARSER
-def test_an_idle_connection_is_closed_after_the_keep_alive_timeout(tmp_path: Path, http: str) -> None:
-    with serving(tmp_path, "served:app", *SERVED, "--http", http, "--timeout-keep-alive", "1") as server:
+def test_an_idle_connection_is_closed_after_the_keep_alive_timeout(tmp_path: Path) -> None:
+    with serving(tmp_path, "served:app", *SERVED, "--timeout-keep-alive", "1") as server:
         client = server.connect()
         assert client.get("/").status == 200
         assert client.rest() == b""
@@ -342,9 +341,8 @@ def test_a_head_that_trickles_does_not_prolong_its_deadline(tmp_path: Path) -> N
         assert client.response().status == 408
 
 
-@EACH_PARSER
-def test_the_limit_on_concurrency_serves_n_and_refuses_one_more(tmp_path: Path, http: str) -> None:
-    with serving(tmp_path, "served:app", *SERVED, "--http", http, "--limit-concurrency", "2") as server:
+def test_the_limit_on_concurrency_serves_n_and_refuses_one_more(tmp_path: Path) -> None:
+    with serving(tmp_path, "served:app", *SERVED, "--limit-concurrency", "2") as server:
         first, second, third = (server.connect() for _ in range(3))
         idle = server.connect()
         for number, client in enumerate((first, second), 1):
@@ -357,9 +355,8 @@ def test_the_limit_on_concurrency_serves_n_and_refuses_one_more(tmp_path: Path, 
         assert idle.get("/").status == 200, "there is room again, and a connection that rests takes none"
 
 
-@EACH_PARSER
-def test_the_limit_on_requests_ends_the_process_with_a_success(tmp_path: Path, http: str) -> None:
-    with serving(tmp_path, "served:app", *SERVED, "--http", http, "--limit-max-requests", "3") as server:
+def test_the_limit_on_requests_ends_the_process_with_a_success(tmp_path: Path) -> None:
+    with serving(tmp_path, "served:app", *SERVED, "--limit-max-requests", "3") as server:
         client = server.connect()
         assert [client.get("/").status for _ in range(3)] == [200] * 3
         assert client.rest() == b""

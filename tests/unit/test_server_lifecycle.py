@@ -17,15 +17,6 @@ SUPPORT = Path(__file__).resolve().parent.parent / "support"
 SERVED = ("--app-dir", str(SUPPORT))
 
 LOOPS = pytest.mark.parametrize("loop", ["uvloop", "asyncio"])
-COMBINATIONS = pytest.mark.parametrize(
-    "flags",
-    [
-        pytest.param(("--http", http, "--loop", loop), id=f"{http}-{loop}")
-        for http in ("httptools", "h11")
-        for loop in ("uvloop", "asyncio")
-    ],
-)
-
 PLAIN = """
     async def app(scope, receive, send):
         if scope["type"] == "lifespan":
@@ -121,10 +112,10 @@ def test_a_second_sigterm_changes_nothing(tmp_path: Path) -> None:
         assert server.wait() == -signal.SIGTERM
 
 
-@COMBINATIONS
-def test_a_request_that_hangs_is_cut_at_the_graceful_timeout(tmp_path: Path, flags: tuple[str, ...]) -> None:
-    timeout = ("--timeout-graceful-shutdown", "1")
-    with serving(tmp_path, "served:app", *SERVED, *flags, *timeout) as server, server.connect() as client:
+@LOOPS
+def test_a_request_that_hangs_is_cut_at_the_graceful_timeout(tmp_path: Path, loop: str) -> None:
+    flags = ("--loop", loop, "--timeout-graceful-shutdown", "1")
+    with serving(tmp_path, "served:app", *SERVED, *flags) as server, server.connect() as client:
         client.request("GET", "/hang")
         server.stdout.wait_for("hangs")
         assert server.stop() == -signal.SIGTERM

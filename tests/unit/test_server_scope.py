@@ -189,7 +189,7 @@ def test_ipv6(tmp_path: Path) -> None:
 
 
 def test_a_name_is_served_on_all_its_addresses(tmp_path: Path) -> None:
-    found = {info[4][0] for info in socket.getaddrinfo("localhost", None, type=socket.SOCK_STREAM)}
+    found = {str(info[4][0]) for info in socket.getaddrinfo("localhost", None, type=socket.SOCK_STREAM)}
     with serving(tmp_path, "served:app", *SERVED, "--host", "localhost") as server:
         lines = [server.running_on(count) for count in range(1, len(found) + 1)]
         assert {line.rpartition(":")[2] for line in lines} == {str(server.port)}, "one port for all of them"
