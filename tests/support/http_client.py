@@ -101,6 +101,14 @@ class Client:
             response.body = self.rest()
         return response
 
+    def chunked(self, size: int) -> bytes:
+        """The next `size` bytes of a chunked body, which have to end where a chunk does."""
+        body = b""
+        while len(body) < size:
+            body += self.read(int(self._until(b"\r\n"), 16))
+            assert self.read(2) == b"\r\n"
+        return body
+
     def read(self, size: int) -> bytes:
         """Exactly `size` bytes."""
         pieces, missing = [self._buffer[:size]], size - len(self._buffer)

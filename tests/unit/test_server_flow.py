@@ -3,7 +3,6 @@
 import contextlib
 import signal
 import ssl
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,14 +83,17 @@ def test_ten_megabytes_go_up(served: Served) -> None:
         assert client.get("/").text == "hello"
 
 
-def test_ten_megabytes_go_up_and_come_back_at_the_same_time(served: Served) -> None:
-    body = bytes(range(256)) * 4096 * 10
+def test_ten_megabytes_go_up_and_come_back_piece_by_piece(served: Served) -> None:
+    piece, rounds = bytes(range(256)) * 1024, 40
     with served.connect() as client:
-        client.request("POST", "/echo-pieces", f"Content-Length: {len(body)}")
-        sender = threading.Thread(target=client.send, args=(body,))
-        sender.start()
-        assert client.response().body == body
-        sender.join()
+        client.request("POST", "/echo-pieces", f"Content-Length: {rounds * len(piece)}")
+        for number in range(rounds):
+            client.send(piece)
+            if not number:
+                assert client.head()["transfer-encoding"] == "chunked"
+            assert client.chunked(len(piece)) == piece
+        assert client.read(5) == b"0\r\n\r\n"
+        assert client.get("/").text == "hello"
 
 
 def test_a_reader_that_stops_suspends_the_application_and_costs_no_memory(served: Served) -> None:
