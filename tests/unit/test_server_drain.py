@@ -22,6 +22,14 @@ EVERYWHERE = pytest.mark.parametrize(
         for kind in ("tcp", "unix")
     ],
 )
+#: Enough for what does not depend on how a loop accepts.
+PAIRED = pytest.mark.parametrize(
+    "flags",
+    [
+        pytest.param(("httptools", "uvloop", "unix"), id="httptools-uvloop-unix"),
+        pytest.param(("h11", "asyncio", "tcp"), id="h11-asyncio-tcp"),
+    ],
+)
 KINDS = pytest.mark.parametrize("kind", ["tcp", "unix"])
 LOOPS = pytest.mark.parametrize("loop", ["uvloop", "asyncio"])
 
@@ -40,7 +48,7 @@ def stopped(server: ServerProcess) -> None:
         time.sleep(0.005)
 
 
-@EVERYWHERE
+@PAIRED
 def test_a_request_in_flight_is_finished_and_told_to_be_the_last(
     tmp_path: Path, socket_path: Path, flags: tuple[str, str, str]
 ) -> None:
@@ -61,7 +69,7 @@ def test_a_request_in_flight_is_finished_and_told_to_be_the_last(
         assert "app: lifespan.shutdown" in server.stdout.all()
 
 
-@EVERYWHERE
+@PAIRED
 def test_a_connection_that_rests_is_closed(
     tmp_path: Path, socket_path: Path, flags: tuple[str, str, str]
 ) -> None:
