@@ -32,6 +32,15 @@ def test_a_server_that_is_ready_says_so(tmp_path: Path, loop: str) -> None:
         assert client.get("/healthz/more").status == 404
 
 
+def test_a_probe_that_found_all_well_is_not_worth_a_line(tmp_path: Path) -> None:
+    with serving(tmp_path, "served:app", *SERVED) as server:
+        for path in ("/healthz", "/first", "/healthz", "/second"):
+            server.get(path)
+        server.stop()
+        lines = [line for line in server.stdout.all() if '"GET ' in line]
+    assert [line.split()[4] for line in lines] == ["/first", "/second"]
+
+
 def test_without_the_option_the_path_is_the_applications(tmp_path: Path) -> None:
     with serving(tmp_path, "served:app", *SERVED[:2]) as server:
         assert server.get("/healthz").status == 404

@@ -100,6 +100,30 @@ def test_a_second_sigint_forces_the_end(tmp_path: Path) -> None:
         assert any("cancelled:" in line for line in server.stdout.all())
 
 
+@pytest.mark.parametrize("step", ["startup", "shutdown"])
+def test_a_second_sigint_forces_the_end_of_a_lifespan_that_hangs(tmp_path: Path, step: str) -> None:
+    hanging = f"""
+        import asyncio, sys
+        async def app(scope, receive, send):
+            while True:
+                event = await receive()
+                if event["type"] == "lifespan.{step}":
+                    print("hangs", flush=True)
+                    await asyncio.sleep(3600)
+                await send({{"type": event["type"] + ".complete"}})
+        """
+    with serving(tmp_path, hanging, ready=False) as server:
+        if step == "shutdown":
+            server.running_on()
+            server.send_signal(signal.SIGINT)
+        server.stdout.wait_for("hangs")
+        if step == "startup":
+            server.send_signal(signal.SIGINT)
+            server.stderr.wait_for("Waiting for application startup to finish. (CTRL+C to force quit)")
+        server.send_signal(signal.SIGINT)
+        assert server.wait() == 0
+
+
 def test_a_second_sigterm_changes_nothing(tmp_path: Path) -> None:
     with serving(tmp_path, "served:app", *SERVED) as server, server.connect() as client:
         client.request("GET", "/wait?go")

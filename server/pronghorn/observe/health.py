@@ -10,9 +10,12 @@ from __future__ import annotations
 import http.client
 import socket
 import ssl
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
 
+from pronghorn.observe.access import AccessLog
 from pronghorn.observe.escape import one_line
+from pronghorn.observe.facts import Exchange
 from pronghorn.types import ASGIApplication, Receive, Scope, Send
 
 # What a wildcard address listens on cannot be connected to everywhere; its loopback can.
@@ -33,10 +36,8 @@ class HealthEndpoint:
 
     def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         """Return the coroutine to run: the application's own, with none of ours around it, or the answer's."""
-        if scope["type"] == "http":
-            path = scope["path"]
-            if path.endswith(self._path) and path in (self._path, scope.get("root_path", "") + self._path):
-                return self._answer(scope["method"], send)
+        if scope["type"] == "http" and _is_probe(scope, self._path):
+            return self._answer(scope["method"], send)
         return self._app(scope, receive, send)
 
     async def _answer(self, method: str, send: Send) -> None:
@@ -51,6 +52,28 @@ class HealthEndpoint:
         headers.append((b"content-length", b"%d" % len(body)))
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": b"" if method == "HEAD" else body})
+
+
+class QuietProbes:
+    """An observer that keeps probes which found all well from the access log: one comes every few seconds."""
+
+    def __init__(self, observer: AccessLog, path: str) -> None:
+        self._observer = observer
+        self._path = path
+
+    def response_complete(self, exchange: Exchange) -> None:
+        """Hand on whatever is worth a line."""
+        if exchange.status != 200 or not _is_probe(exchange.scope, self._path):
+            self._observer.response_complete(exchange)
+
+    def flush(self) -> None:
+        """Write what the access log still holds."""
+        self._observer.flush()
+
+
+def _is_probe(scope: Mapping[str, Any], path: str) -> bool:
+    found = scope["path"]
+    return found.endswith(path) and found in (path, scope.get("root_path", "") + path)
 
 
 def probe(

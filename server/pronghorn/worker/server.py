@@ -12,9 +12,11 @@ import logging
 import os
 import random
 import selectors
+import signal
 import socket
 import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from typing import Any
 
 from pronghorn.asgi.http import NullObserver, Observer
 from pronghorn.asgi.lifespan import Lifespan, LifespanFailed
@@ -25,7 +27,7 @@ from pronghorn.net.h1_connection import H1Connection
 from pronghorn.net.service import Service
 from pronghorn.net.sockets import Listener, describe, open_listeners
 from pronghorn.observe import access
-from pronghorn.observe.health import HealthEndpoint
+from pronghorn.observe.health import HealthEndpoint, QuietProbes
 from pronghorn.runtime import Runtime, load, loop_factory
 
 from .signals import captured, pass_on
@@ -43,16 +45,19 @@ class Server:
     """Serves the application of one `Config` in this process.
 
     `started` is true while requests are accepted. Setting `should_exit` starts a graceful shutdown, `force_exit` cuts
-    that short; both may be set from a signal handler or from another thread.
+    that short; both may be set from a signal handler or from another thread. `servers` are those of the loop, one for
+    each listener; with port 0, ``servers[0].sockets[0].getsockname()`` tells which port it is.
     """
 
     def __init__(self, config: Config) -> None:
         self.config = config
         self.started = False
+        self.servers: list[asyncio.Server] = []
         self._should_exit = False
         self._force_exit = False
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._exit_wanted: asyncio.Event | None = None
+        self._exit_wanted = asyncio.Event()
+        self._force_wanted = asyncio.Event()
 
     @property
     def should_exit(self) -> bool:
@@ -61,8 +66,8 @@ class Server:
     @should_exit.setter
     def should_exit(self, value: bool) -> None:
         self._should_exit = value
-        if value and self._loop is not None and self._exit_wanted is not None:
-            self._loop.call_soon_threadsafe(self._exit_wanted.set)
+        if value:
+            self._wake(self._exit_wanted)
 
     @property
     def force_exit(self) -> bool:
@@ -73,6 +78,13 @@ class Server:
         self._force_exit = value
         if value:
             self.should_exit = True
+            self._wake(self._force_wanted)
+
+    def _wake(self, event: asyncio.Event) -> None:
+        if self._loop is None:
+            event.set()  # nobody waits yet
+        else:
+            self._loop.call_soon_threadsafe(event.set)
 
     def run(self, sockets: Sequence[socket.socket] | None = None) -> None:
         """Serve in an event loop of its own until a signal or `should_exit`; `sockets` are bound ones to use.
@@ -94,16 +106,17 @@ class Server:
 
     def handle_exit(self, number: int) -> None:
         """What a signal does: the first one drains, a SIGINT after that forces."""
-        if self.should_exit and number == 2:
-            self.force_exit = True
-        else:
-            self.should_exit = True
+        if self.should_exit:
+            self.force_exit = self.force_exit or number == signal.SIGINT
+            return
+        self.should_exit = True
+        if not self.started and self._loop is not None:
+            self._loop.call_soon_threadsafe(
+                logger.info, "Waiting for application startup to finish. (CTRL+C to force quit)"
+            )
 
     async def _serve(self, sockets: Sequence[socket.socket] | None) -> None:
         self._loop = asyncio.get_running_loop()
-        self._exit_wanted = asyncio.Event()
-        if self.should_exit:
-            self._exit_wanted.set()
         config = self.config
         runtime = load(config)
         # The sockets come first. A port that is taken is found before the application opens its database, and who
@@ -136,7 +149,7 @@ class Server:
     async def _serve_listeners(self, runtime: Runtime, listeners: list[Listener]) -> None:
         lifespan = Lifespan(runtime.app, mode=self.config.lifespan, logger=logger)
         try:
-            await lifespan.startup()
+            await self._unless_forced(lifespan.startup())
         except LifespanFailed as exc:
             raise StartupError(
                 f"application startup failed: {exc}",
@@ -144,32 +157,43 @@ class Server:
             ) from exc
         # Chosen only now, because an application may set up logging of its own while it starts.
         access_log = access.make(asyncio.get_running_loop()) if self.config.access_log else None
+        if access_log is not None and self.config.health_path is not None:
+            access_log = QuietProbes(access_log, self.config.health_path)
         service = self._service(runtime, lifespan, access_log or NullObserver())
         ticker = Ticker(lambda: self._tick(service))
-        servers: list[asyncio.Server] = []
         try:
             if not self.should_exit:
-                servers += [await self._accept(listener, service, runtime) for listener in listeners]
+                self.servers = [await self._accept(listener, service, runtime) for listener in listeners]
                 self.started = True
                 for listener in listeners:
                     logger.info(
                         "Pronghorn running on %s (Press CTRL+C to quit)",
                         describe(listener, runtime.tls is not None),
                     )
-                assert self._exit_wanted is not None
                 await self._exit_wanted.wait()
-            await self._drain(service, listeners, servers)
+            await self._drain(service, listeners)
             if not self.force_exit:
-                await lifespan.shutdown()
+                await self._unless_forced(lifespan.shutdown())
         finally:
             ticker.stop()
-            for server in servers:
+            for server in self.servers:
                 server.close()
             for connection in list(service.connections):
                 connection.abort()
             await lifespan.cancel()
             if access_log is not None:
                 access_log.flush()
+
+    async def _unless_forced(self, step: Coroutine[Any, Any, object]) -> None:
+        """Wait for a step of the application, but no longer than the person at the terminal has patience."""
+        task = asyncio.ensure_future(step)
+        forced = asyncio.ensure_future(self._force_wanted.wait())
+        await asyncio.wait((task, forced), return_when=asyncio.FIRST_COMPLETED)
+        forced.cancel()
+        if task.done():
+            task.result()
+        else:
+            task.cancel()
 
     def _service(self, runtime: Runtime, lifespan: Lifespan, observer: Observer) -> Service:
         config = self.config
@@ -222,9 +246,7 @@ class Server:
         service.defaults.renew(None)
         service.deadlines.advance()
 
-    async def _drain(
-        self, service: Service, listeners: list[Listener], servers: list[asyncio.Server]
-    ) -> None:
+    async def _drain(self, service: Service, listeners: list[Listener]) -> None:
         """Let what is in flight finish, within ``--timeout-graceful-shutdown``."""
         logger.info("Shutting down")
         service.draining = True
@@ -232,7 +254,7 @@ class Server:
         for listener in listeners:
             listener.withdraw()
         await self._take_in([listener.sock for listener in listeners])
-        for server in servers:
+        for server in self.servers:
             server.close()
         for connection in list(service.connections):
             if not connection.fresh:
