@@ -27,7 +27,8 @@ WORKDIR /app
 # Has pip; makes /opt/pronghorn, an environment without it. Dependencies are locked with hashes. Behind a TLS-inspecting
 # proxy the CA bundle comes as a secret, and so does the pip.conf of a private index: neither ever becomes a layer.
 FROM base AS builder
-ENV PIP_DISABLE_PIP_VERSION_CHECK=1 \
+ENV PIP_CACHE_DIR=/var/cache/pip \
+    PIP_DISABLE_PIP_VERSION_CHECK=1 \
     PIP_ROOT_USER_ACTION=ignore
 RUN python3 -m venv /opt/build && python3 -m venv --without-pip /opt/pronghorn
 COPY --chmod=755 <<'PIP' /usr/local/bin/pip-install
@@ -42,14 +43,14 @@ exec /opt/build/bin/python -m pip --python "$environment/bin/python" install "$@
 PIP
 
 COPY requirements/build.txt requirements/runtime.txt /src/requirements/
-RUN --mount=type=secret,id=ca_bundle --mount=type=secret,id=pip_conf --mount=type=cache,target=/root/.cache/pip \
+RUN --mount=type=secret,id=ca_bundle --mount=type=secret,id=pip_conf --mount=type=cache,target=/var/cache/pip \
     pip-install /opt/build --require-hashes -r /src/requirements/build.txt \
     && pip-install /opt/pronghorn --require-hashes -r /src/requirements/runtime.txt \
     && /opt/build/bin/python -m pip --python /opt/pronghorn/bin/python freeze > /opt/build/constraints.txt
 
 # The application's own dependencies. The constraints keep them from changing a version the server was locked to.
 COPY --from=app /requirements*.txt /src/app/
-RUN --mount=type=secret,id=ca_bundle --mount=type=secret,id=pip_conf --mount=type=cache,target=/root/.cache/pip \
+RUN --mount=type=secret,id=ca_bundle --mount=type=secret,id=pip_conf --mount=type=cache,target=/var/cache/pip \
     if [ -f /src/app/requirements.txt ]; then \
         pip-install /opt/pronghorn -c /opt/build/constraints.txt -r /src/app/requirements.txt; \
     fi
@@ -65,7 +66,7 @@ RUN python3 -m compileall -q /app
 # Every tool of the repository on this image's Python, for a look inside: docker run -it -v "$PWD":/src pronghorn-dev
 FROM builder AS dev
 COPY requirements/dev.txt /src/requirements/
-RUN --mount=type=secret,id=ca_bundle --mount=type=secret,id=pip_conf --mount=type=cache,target=/root/.cache/pip \
+RUN --mount=type=secret,id=ca_bundle --mount=type=secret,id=pip_conf --mount=type=cache,target=/var/cache/pip \
     pip-install /opt/pronghorn --require-hashes -r /src/requirements/dev.txt
 WORKDIR /src
 CMD ["bash"]

@@ -8,14 +8,18 @@ MAKEFLAGS += --no-print-directory
 VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-# The application, for `make up` and `make run` alike: its folder, and module:attribute seen from there.
+# The application, for `make up` and `make run` alike: its folder, and module:attribute seen from there. The folder is
+# named APP on the command line of make only; in the environment and in .env, where others use that name, APP_SOURCE.
+ifeq ($(origin APP),command line)
+export APP_SOURCE := $(APP)
+endif
 APP_SOURCE ?= ./examples/raw
 PRONGHORN_APP ?= main:app
 
 ##@ The stack (containers)
 
 .PHONY: up
-up: ## Build and start the whole stack, and wait until it answers (APP_SOURCE=folder: your application)
+up: ## Build and start the whole stack, and wait until it answers (APP=folder: your application)
 	@scripts/stack up
 
 .PHONY: down
@@ -37,7 +41,7 @@ setup: $(READY) ## Make the virtual environment with the newest usable Python (e
 	@:
 
 .PHONY: run
-run: $(READY) ## Serve an application on http://127.0.0.1:8000 without containers (APP_SOURCE=folder RUN_ARGS="--port 9000")
+run: $(READY) ## Serve an application on http://127.0.0.1:8000 without containers (APP=folder RUN_ARGS="--port 9000")
 	@$(BIN)/pronghorn $(PRONGHORN_APP) --app-dir $(APP_SOURCE) $(RUN_ARGS)
 
 .PHONY: format

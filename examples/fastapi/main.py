@@ -1,6 +1,6 @@
 """A small FastAPI application: JSON, a path parameter, and a stream of server-sent events.
 
-APP_SOURCE=./examples/fastapi make up
+make up APP=examples/fastapi
 """
 
 import asyncio

@@ -96,6 +96,6 @@ def test_memory_and_processes_are_limited(stack: Stack, service: str) -> None:
 
 
 def test_no_secret_of_the_build_is_in_the_image(stack: Stack) -> None:
-    script = "ls -A /run/secrets /root/.cache /root/.config/pip /etc/pip.conf 2>/dev/null; true"
+    script = "ls -A /run/secrets ~/.cache /var/cache/pip ~/.config/pip /etc/pip.conf 2>/dev/null; true"
 
     assert stack.execute("app", "sh", "-c", script) == ""
