@@ -385,6 +385,21 @@ async def test_streaming_to_a_client_that_left(parser: str) -> None:
     assert (service.active, service.tasks, service.connections) == (0, set(), set())
 
 
+@pytest.mark.parametrize("send_body", [False, True])
+async def test_failed_requests_do_not_count_as_running(parser: str, send_body: bool) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200})
+        if send_body:
+            await send({"type": "http.response.body", "body": b"x", "more_body": True})
+        raise ValueError("no")
+
+    service = make_service(app, parser=parser)
+    for _ in range(3):
+        connect(service).feed(GET)
+        await turns()
+    assert (service.active, service.tasks, service.connections) == (0, set(), set())
+
+
 async def test_response_that_breaks_its_promise_is_logged(
     parser: str, caplog: pytest.LogCaptureFixture
 ) -> None:

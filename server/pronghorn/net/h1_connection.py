@@ -138,8 +138,7 @@ class H1Connection:
         self._queue.clear()
         cycle, self._active = self._active, None
         if cycle is not None and cycle.launched:
-            if cycle.state < COMPLETE:
-                service.active -= 1
+            service.active -= 1
             cycle.disconnect()
         self._writes.resume()
 
