@@ -88,25 +88,21 @@ class Service:
     requests: int = 0
     draining: bool = False
 
-    def spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
-        """Run the application for one request; where Python can (3.12), at once, up to its first wait."""
-        task = _start(self.loop, coroutine, self.context.copy())
-        if not task.done():
-            # The loop keeps weak references only.
-            self.tasks.add(task)
-            task.add_done_callback(self.tasks.discard)
+    if sys.version_info >= (3, 12):
 
+        def spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
+            """Run the application for one request: at once, up to its first wait."""
+            task = asyncio.Task(coroutine, loop=self.loop, context=self.context.copy(), eager_start=True)
+            if not task.done():
+                self._keep(task)
 
-if sys.version_info >= (3, 12):
+    else:
 
-    def _start(
-        loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, None], context: contextvars.Context
-    ) -> asyncio.Task[None]:
-        return asyncio.Task(coroutine, loop=loop, context=context, eager_start=True)
+        def spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
+            """Run the application for one request, from the next turn of the loop on."""
+            self._keep(self.loop.create_task(coroutine, context=self.context.copy()))
 
-else:
-
-    def _start(
-        loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, None], context: contextvars.Context
-    ) -> asyncio.Task[None]:
-        return loop.create_task(coroutine, context=context)
+    def _keep(self, task: asyncio.Task[None]) -> None:
+        # The loop keeps weak references only.
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)

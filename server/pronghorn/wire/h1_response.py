@@ -97,7 +97,8 @@ class H1Response:
             else:
                 self.missing = length - size
                 self.keep_alive = False  # the peer waits for bytes that will not come
-        self._persistence(lines, request)
+        if self._close_wanted or not self.keep_alive or request.http_version == "1.0":
+            self._persistence(lines)
         lines.append(b"\r\n")
         if size >= LARGE:
             self._write(b"".join(lines))
@@ -128,7 +129,8 @@ class H1Response:
         else:
             self._framing = _UNTIL_CLOSE
             self.keep_alive = False
-        self._persistence(lines, request)
+        if self._close_wanted or not self.keep_alive or request.http_version == "1.0":
+            self._persistence(lines)
         lines.append(b"\r\n")
         self._write(b"".join(lines))
         return self.chunk(body) if body else 0
@@ -223,10 +225,8 @@ class H1Response:
             # §15.4.5 allows the length that a 200 would have had; §8.6 forbids the field with 204.
             lines.append(b"content-length: %d\r\n" % length)
 
-    def _persistence(self, lines: list[bytes], request: RequestHead) -> None:
+    def _persistence(self, lines: list[bytes]) -> None:
+        """Say what HTTP/1.1 does not imply: that this is the last response, or to HTTP/1.0 that it is not."""
         if self._close_wanted:
             self.keep_alive = False
-        if not self.keep_alive:
-            lines.append(b"connection: close\r\n")
-        elif request.http_version == "1.0":
-            lines.append(b"connection: keep-alive\r\n")
+        lines.append(b"connection: keep-alive\r\n" if self.keep_alive else b"connection: close\r\n")
