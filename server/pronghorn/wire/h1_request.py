@@ -18,7 +18,7 @@ from .ports import RequestError, RequestHead
 
 # The fields whose meaning concerns the server itself. Everything else is the application's.
 _FRAMING: Final = frozenset(
-    (b"host", b"content-length", b"transfer-encoding", b"connection", b"expect", b"upgrade")
+    (b"host", b"content-length", b"transfer-encoding", b"connection", b"expect", b"te", b"upgrade")
 )
 _SINGLE: Final = frozenset((b"content-length", b"transfer-encoding"))
 _FORWARDING: Final = frozenset(
@@ -144,7 +144,7 @@ class HeadBuilder:
                 raise RequestError(400, "invalid Host field")
             self._good_host = host
         head.content_length = None
-        head.chunked = head.expects_continue = False
+        head.chunked = head.expects_continue = head.accepts_trailers = False
         head.upgrade = None
         if self._framing is not None:
             self._frame(head, self._framing)
@@ -178,6 +178,10 @@ class HeadBuilder:
                 head.upgrade = framing.get(b"upgrade")
         # RFC 9110 §10.1.1: an HTTP/1.0 client does not understand 100 (Continue).
         head.expects_continue = framing.get(b"expect") == b"100-continue" and head.http_version == "1.1"
+        accepted = framing.get(b"te")
+        if accepted is not None:
+            # §10.1.4: a list of codings, each with parameters; "trailers" among them has none.
+            head.accepts_trailers = b"trailers" in accepted.replace(b" ", b"").split(b",")
 
     @staticmethod
     def _check_transfer_encoding(head: RequestHead, encoding: bytes) -> None:

@@ -161,10 +161,41 @@ class H1Response:
             return 0
         return size
 
-    def end(self) -> None:
-        """The end of a body that was begun."""
+    def begin_file(self, size: int) -> int:
+        """A further piece of the body that somebody else writes. Returns how many bytes of it may be written.
+
+        All of them have to be; `end_file` says how many were not.
+        """
+        framing = self._framing
+        if framing == _CHUNKED:
+            if size:
+                self._write(b"%x\r\n" % size)
+        elif framing == _LENGTH_GIVEN:
+            if size > self.missing:
+                self.excess += size - self.missing
+                size = self.missing
+            self.missing -= size
+        elif framing == _NONE:
+            return 0
+        return size
+
+    def end_file(self, unsent: int) -> None:
+        """That piece is out but for `unsent` bytes. Raises `InvalidResponse` if the framing cannot bear that."""
         if self._framing == _CHUNKED:
-            self._write(b"0\r\n\r\n")
+            if unsent:
+                raise InvalidResponse(f"the file got shorter while it was sent, {unsent} bytes are missing")
+            self._write(b"\r\n")
+        elif self._framing == _LENGTH_GIVEN:
+            self.missing += unsent
+
+    def end(self, trailers: Headers = ()) -> None:
+        """The end of a body that was begun. Only a chunked one has room for trailers (RFC 9112 §7.1.2)."""
+        if self._framing == _CHUNKED:
+            if trailers:
+                lines = [field_line(name, value) for name, value in trailers]
+                self._write(b"0\r\n%b\r\n" % b"".join(lines))
+            else:
+                self._write(b"0\r\n\r\n")
         elif self._framing == _LENGTH_GIVEN and self.missing:
             self.keep_alive = False
         self._framing = _NONE

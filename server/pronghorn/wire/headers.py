@@ -16,6 +16,18 @@ from .ports import Headers, InvalidResponse
 _NAME: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+").fullmatch
 _VALUE: Final = re.compile(rb"[^\x00\r\n]*").fullmatch
 
+# RFC 9110 §6.5.1: what a recipient needs before the body cannot come behind it. These are the fields of framing, routing,
+# authentication, request modifiers, response control and content format; a recipient that merged one of them into the
+# head would have read another message.
+_NOT_IN_TRAILERS: Final = frozenset(
+    (
+        b"age authorization cache-control connection content-encoding content-length content-range content-type cookie"
+        b" date expect expires host if-match if-modified-since if-none-match if-range if-unmodified-since keep-alive"
+        b" location max-forwards pragma proxy-authenticate proxy-authorization proxy-connection range retry-after"
+        b" set-cookie te trailer transfer-encoding upgrade vary warning www-authenticate"
+    ).split()
+)
+
 _CACHED_FIELDS: Final = 512
 _CACHED_BYTES: Final = 256
 
@@ -35,6 +47,13 @@ def field_line(name: bytes, value: bytes) -> bytes:
     if not _VALUE(value):
         raise InvalidResponse(f"invalid value {value!r} of header {name!r}")
     return b"%b: %b\r\n" % (name, value)
+
+
+def check_trailer(name: bytes, value: bytes) -> None:
+    """Raises `InvalidResponse` for what is no field, or no field that may come behind a body."""
+    field_line(name, value)
+    if name.lower() in _NOT_IN_TRAILERS:
+        raise InvalidResponse(f"header {name!r} is not allowed in trailers")
 
 
 class FieldCache(dict[tuple[bytes, bytes], bytes]):

@@ -5,7 +5,7 @@ into calls on an `Inbound`; a request/response cycle answers through a `Response
 connection today and can as well be one stream of a multiplexed one.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 Headers = Iterable[tuple[bytes, bytes]]
@@ -35,11 +35,13 @@ class RequestHead:
 
     `target` is the request target as received, `raw_path` and `query` its two halves (absolute-form already reduced
     to them), `headers` lower-cased names with their values in order. `content_length` is None where the length is
-    not declared; a request has a body if it is positive or `chunked` is true (RFC 9112 §6.3). `forwarded` says whether
-    there is a field at all by which a proxy tells of its client.
+    not declared; a request has a body if it is positive or `chunked` is true (RFC 9112 §6.3). `accepts_trailers` says that
+    the client wants the trailer fields of the response (``TE: trailers``), `forwarded` whether there is a field at all
+    by which a proxy tells of its client.
     """
 
     __slots__ = (
+        "accepts_trailers",
         "chunked",
         "content_length",
         "expects_continue",
@@ -64,6 +66,7 @@ class RequestHead:
     chunked: bool
     keep_alive: bool
     expects_continue: bool
+    accepts_trailers: bool
     forwarded: bool
     upgrade: bytes | None
 
@@ -99,8 +102,21 @@ class HttpParser(Protocol):
         """True between messages: not a byte of a next request has been seen."""
 
 
+class FilePart(Protocol):
+    """A stretch of an open file that is to be sent, `size` bytes long."""
+
+    @property
+    def size(self) -> int: ...
+
+    def small(self) -> bytes | None:
+        """The content, if it is so little that it is better read and sent like any other body; else None."""
+
+    def close(self) -> None:
+        """No more is sent of it. Closes what was opened for it, but no file that belongs to the application."""
+
+
 class ResponseWriter(Protocol):
-    """Where one response goes. Either `respond`, or `begin`, `chunk` any number of times and `end`.
+    """Where one response goes. Either `respond`, or `begin`, `chunk` and `send_file` any number of times and `end`.
 
     `respond`, `begin` and `chunk` return how many body bytes really went out: none to a HEAD request, for instance.
     `respond` and `begin` raise `InvalidResponse` before anything is written.
@@ -110,13 +126,33 @@ class ResponseWriter(Protocol):
     def paused(self) -> bool:
         """True while the peer reads slower than we write; `drain` waits for the end of that."""
 
+    @property
+    def leaving(self) -> bool:
+        """True once the server is about to go and this response, which has begun, should come to its end."""
+
     def respond(self, status: int, headers: Headers, body: bytes) -> int: ...
 
     def begin(self, status: int, headers: Headers, body: bytes) -> int: ...
 
     def chunk(self, data: bytes) -> int: ...
 
-    def end(self) -> None: ...
+    def end(self, trailers: Headers = ()) -> None:
+        """The body is complete. `trailers`, checked before, go where the framing and the client have room for them."""
+
+    def file(self, source: object, offset: int | None, count: int | None) -> FilePart:
+        """A stretch of a file, given as a path or as something open: up to `count` bytes, or all, from `offset` on.
+
+        Without `offset` that is the file's own position, which moves along. Raises `OSError` if there is no such file,
+        or if it is not a regular one.
+        """
+
+    async def send_file(self, part: FilePart, sent: Callable[[int], None]) -> None:
+        """A piece of the body that is `part`; calls `sent` with the number of bytes each time that some went out.
+
+        Ends early, without an error, when the peer is lost. Raises `OSError` if the file cannot be read any further, and
+        `InvalidResponse` if it is not as long any more as has been promised to the peer: there is nothing left then
+        but `abort`.
+        """
 
     def inform(self, status: int, headers: Headers) -> None:
         """Send an informational (1xx) response ahead of the final one (RFC 9110 §15.2)."""
