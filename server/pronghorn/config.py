@@ -186,8 +186,10 @@ class Config:
     )
     log_config: str | dict[str, Any] | None = option(
         kinds.LogConfig(),
+        default=kinds.LogConfig.OWN,
+        nullable=True,
         group=LOGGING,
-        help="Logging configuration: a .json, .yaml or .ini file as logging.config takes it.",
+        help="Logging configuration: a .json, .yaml or .ini file as logging.config takes it. None in code leaves logging alone.",
     )
     log_format: str = option(
         kinds.Choice(("auto", "text", "json")),
@@ -219,7 +221,7 @@ class Config:
         kinds.Seconds(zero=False),
         default=30,
         group=LIMITS,
-        help="Seconds a request's head may take to arrive, from its first byte.",
+        help="Seconds a request's head may take to arrive, from its first byte; a TLS handshake gets as many.",
     )
     timeout_body: int | float = option(
         kinds.Seconds(zero=False),
@@ -293,9 +295,13 @@ class Config:
         kinds.Choice(("auto", "asgi3", "asgi2", "wsgi")),
         default="auto",
         group=APPLICATION,
-        later="asgi2 and wsgi come with a later version",
-        ready=("asgi3",),
-        help="Which interface the application has.",
+        help="What the application speaks. auto tells asgi3 and asgi2 apart; WSGI has to be said, and needs a2wsgi.",
+    )
+    wsgi_threads: int = option(
+        kinds.Whole(1, metavar="COUNT"),
+        default=10,
+        group=APPLICATION,
+        help="How many requests a WSGI application works on at a time, each on a thread of its own.",
     )
     factory: bool = option(
         kinds.Flag(),
@@ -343,7 +349,7 @@ class Config:
         kinds.Flag(),
         default=True,
         group=PROXY,
-        help="Take client address and scheme from X-Forwarded-For and X-Forwarded-Proto of trusted peers.",
+        help="Take client address, scheme and more from the forwarding headers of trusted peers.",
     )
     forwarded_allow_ips: str = option(
         kinds.Addresses(),
@@ -352,6 +358,18 @@ class Config:
         group=PROXY,
         default_text="$FORWARDED_ALLOW_IPS or 127.0.0.1,::1",
         help="Trusted peers: addresses and networks with commas between; unix: is any Unix socket peer, * is everyone.",
+    )
+    forwarded_headers: str = option(
+        kinds.ForwardedHeaders(),
+        default="x-forwarded-for,x-forwarded-proto",
+        group=PROXY,
+        help="Which of their headers count: forwarded, x-forwarded-for, -proto, -host, -port and -prefix, with commas between.",
+    )
+    forwarded_hops: int | None = option(
+        kinds.Whole(1, metavar="COUNT"),
+        group=PROXY,
+        default_text="no limit",
+        help="How many proxies there are at most: the client's address is looked for among that many, counted from the right.",
     )
     headers: list[tuple[str, str]] = option(
         kinds.Headers(),
@@ -434,7 +452,13 @@ class Config:
         kinds.Whole(0),
         default=17,  # ssl.PROTOCOL_TLS_SERVER
         group=TLS,
-        help="A number of Python's ssl module. 17: TLS 1.2 or later; 772: TLS 1.3 alone.",
+        help="A number of Python's ssl module, for Uvicorn's sake. 17: TLS 1.2 or later; 772: TLS 1.3 alone.",
+    )
+    ssl_min_version: str | None = option(
+        kinds.TlsVersion(),
+        group=TLS,
+        default_text="1.2",
+        help="The oldest version of TLS that is spoken.",
     )
     ssl_cert_reqs: int = option(
         kinds.Whole(0, 2),
@@ -497,6 +521,8 @@ def check_together(values: Mapping[str, Any], *, code: bool) -> None:
         refuse("fd", "uds", "cannot be given together with {}, listen on one of them")
     if values["ssl_keyfile"] is not None and values["ssl_certfile"] is None:
         refuse("ssl_keyfile", "ssl_certfile", "a key is of no use without {}")
+    if values["ssl_min_version"] == "1.3" and values["ssl_version"] == 5:  # ssl.PROTOCOL_TLSv1_2
+        refuse("ssl_min_version", "ssl_version", "1.3 contradicts {} 5, which is TLS 1.2 alone")
 
 
 def load_env_file(path: str, environ: MutableMapping[str, str]) -> list[str]:

@@ -19,6 +19,7 @@ from typing import Any
 from pronghorn.errors import StartupError, UsageError, did_you_mean
 
 _OPTION = "APP"
+_CALLED = "One is called as app(scope, receive, send)"
 _FORM = "Write module:attribute, such as main:app"
 
 
@@ -43,6 +44,45 @@ def import_app(
             "%s takes no arguments, so it is called as an application factory; say so with --factory.", name
         )
     return _call_factory(found, name)
+
+
+def interface_of(app: Callable[..., Any]) -> str:
+    """Tell "asgi3" and "asgi2" apart by how `app` can be called; what is neither is refused, a WSGI application too.
+
+    An application of ASGI 3 is called once, as app(scope, receive, send), and awaited; one of ASGI 2 twice, as
+    app(scope)(receive, send). What can be called in more than one way is taken for the newer.
+
+    Raises StartupError.
+    """
+    if inspect.iscoroutinefunction(app) or inspect.iscoroutinefunction(type(app).__call__):
+        return "asgi3"
+    name = _named(app)
+    if inspect.isclass(app):
+        if hasattr(app, "__await__"):  # its instances are what app(scope, receive, send) returns
+            return "asgi3"
+        if inspect.iscoroutinefunction(app.__call__) and _accepts(app.__call__, 4):  # self too
+            raise StartupError(
+                f"{name} is a class of applications, not an application",
+                option=_OPTION,
+                hint="Name an instance of it, or say --factory",
+            )
+    elif _accepts(app, 3, unknown=True):
+        return "asgi3"
+    if _accepts(app, 1):
+        if _accepts(app, 0) and not inspect.isclass(app):
+            raise StartupError(
+                f"{name} can be called without arguments, or with one: it is no application of ASGI 3",
+                option=_OPTION,
+                hint="If it makes the application say --factory, if it is one of ASGI 2 say --interface asgi2",
+            )
+        return "asgi2"
+    if _accepts(app, 2):
+        raise StartupError(
+            f"{name} is called with two arguments, as a WSGI application is",
+            option=_OPTION,
+            hint="If it is one say --interface wsgi",
+        )
+    raise StartupError(f"{name} cannot be called as an ASGI application is", option=_OPTION, hint=_CALLED)
 
 
 def import_string(name: str, *, app_dir: str | None = None) -> Any:

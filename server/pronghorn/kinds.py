@@ -104,7 +104,13 @@ class File(Kind):
 
 
 class LogConfig(File):
-    """A logging configuration: a file, or in code the dictionary itself."""
+    """A logging configuration: a file, or in code the dictionary itself; the empty text is the server's own."""
+
+    OWN = ""
+
+    def from_text(self, text: str) -> str:
+        """None, which Uvicorn's users give to leave logging alone, is another thing than the server's own."""
+        return text if text == self.OWN else super().from_text(text)
 
     def from_data(self, value: Any) -> Any:
         """A dictionary is what `logging.config.dictConfig` takes."""
@@ -258,6 +264,17 @@ class LogLevel(Choice):
         return super().from_data(value)
 
 
+class TlsVersion(Choice):
+    """A version of TLS that is still one."""
+
+    def __init__(self) -> None:
+        super().__init__(("1.2", "1.3"))
+
+    def from_data(self, value: Any) -> Any:
+        """TOML and Python have a number where there are no quotes."""
+        return super().from_data(str(value) if isinstance(value, float) else value)
+
+
 class FileMode(Kind):
     """Permission bits, written in octal as chmod takes them."""
 
@@ -322,6 +339,44 @@ class Addresses(Kind):
     def from_data(self, value: Any) -> str:
         """A list is joined."""
         return ",".join(Words().from_data(value))
+
+
+class ForwardedHeaders(Addresses):
+    """Names of forwarding headers, in the same form; lower case, as ASGI has them."""
+
+    WORDS = (
+        "forwarded",
+        *(
+            "x-forwarded-for",
+            "x-forwarded-proto",
+            "x-forwarded-host",
+            "x-forwarded-port",
+            "x-forwarded-prefix",
+        ),
+    )
+    # What `Forwarded` says too. A proxy sets the one or the other, and the client could forge the one that it does not set.
+    _TWICE = frozenset({"x-forwarded-for", "x-forwarded-proto", "x-forwarded-host"})
+
+    def from_text(self, text: str) -> str:
+        """The names, each one known and once."""
+        names = list(dict.fromkeys(name.strip().lower() for name in text.split(",") if name.strip()))
+        if not names:
+            raise ValueError("no header is named, --no-proxy-headers believes none")
+        for name in names:
+            if name not in self.WORDS:
+                near = did_you_mean(name, self.WORDS)
+                raise ValueError(
+                    f"{name!r} is not one of {', '.join(self.WORDS)}" + (f". {near}" if near else "")
+                )
+        if "forwarded" in names and (twice := sorted(self._TWICE.intersection(names))):
+            raise ValueError(
+                f"forwarded and {twice[0]} say the same, and a client can forge the one that the proxy does not set"
+            )
+        return ",".join(names)
+
+    def from_data(self, value: Any) -> str:
+        """A list is joined first."""
+        return self.from_text(super().from_data(value))
 
 
 class Headers(Kind):

@@ -6,17 +6,20 @@ be wrong with what the values name is found here, before a request could meet it
 
 import asyncio
 import importlib.util
-import ssl
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from pronghorn.config import Config
 from pronghorn.errors import UsageError
-from pronghorn.importer import import_app, import_string
+from pronghorn.importer import import_app, import_string, interface_of
+from pronghorn.middleware.asgi2 import ASGI2Middleware
 from pronghorn.middleware.proxy_headers import TrustedProxies
 from pronghorn.net.service import NoTrust, Trust
 from pronghorn.net.tls import create_context
+from pronghorn.net.tls_reload import ReloadingTls
 from pronghorn.observe import logs
 from pronghorn.types import ASGIApplication
 from pronghorn.wire.headers import DefaultHeaders
@@ -34,7 +37,7 @@ class Runtime:
     parser: Callable[[Inbound], HttpParser]
     defaults: DefaultHeaders
     trust: Trust
-    tls: ssl.SSLContext | None
+    tls: ReloadingTls | None
 
 
 def load(config: Config) -> Runtime:
@@ -51,7 +54,7 @@ def load(config: Config) -> Runtime:
     )
     return Runtime(
         tls=_tls(config),
-        app=import_app(config.app, factory=config.factory, app_dir=config.app_dir),
+        app=_application(config),
         parser=_parser(config),
         defaults=DefaultHeaders(
             server=SERVER_NAME if config.server_header else None,
@@ -83,11 +86,31 @@ def loop_factory(config: Config) -> Callable[[], asyncio.AbstractEventLoop]:
     return factory
 
 
+def _application(config: Config) -> ASGIApplication:
+    app = import_app(config.app, factory=config.factory, app_dir=config.app_dir)
+    interface = interface_of(app) if config.interface == "auto" else config.interface
+    if interface == "asgi2":
+        return ASGI2Middleware(app)
+    if interface == "wsgi":
+        try:
+            from pronghorn.middleware.wsgi import WSGIMiddleware  # noqa: PLC0415  # a2wsgi is an extra
+        except ImportError:
+            raise UsageError(
+                "a WSGI application needs a2wsgi, which is not installed",
+                option="--interface",
+                hint="Install pronghorn[wsgi]",
+            ) from None
+        return WSGIMiddleware(app, config.wsgi_threads)
+    return app
+
+
 def _trust(config: Config) -> Trust:
     if not config.proxy_headers:
         return NoTrust()
     try:
-        return TrustedProxies(config.forwarded_allow_ips)
+        return TrustedProxies(
+            config.forwarded_allow_ips, headers=config.forwarded_headers, hops=config.forwarded_hops
+        )
     except ValueError as exc:
         raise UsageError(str(exc), option="--forwarded-allow-ips") from None
 
@@ -127,15 +150,21 @@ def _imported(name: str, option: str, app_dir: str | None) -> Any:
     return found
 
 
-def _tls(config: Config) -> ssl.SSLContext | None:
-    if config.ssl_certfile is None and config.ssl_keyfile is None:
+def _tls(config: Config) -> ReloadingTls | None:
+    if config.ssl_certfile is None:
         return None
-    return create_context(
+    make = partial(
+        create_context,
         certfile=config.ssl_certfile,
         keyfile=config.ssl_keyfile,
         password=config.ssl_keyfile_password,
         version=config.ssl_version,
+        min_version=config.ssl_min_version,
         cert_reqs=config.ssl_cert_reqs,
         ca_certs=config.ssl_ca_certs,
         ciphers=config.ssl_ciphers,
     )
+    files = [
+        file for file in (config.ssl_certfile, config.ssl_keyfile, config.ssl_ca_certs) if file is not None
+    ]
+    return ReloadingTls(make, files, logging.getLogger("pronghorn.error"))

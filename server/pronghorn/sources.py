@@ -191,8 +191,16 @@ def _without_effect(found: Resolution) -> list[str]:
     if values["uds"] is None:
         idle += [(name, "without --uds") for name in ("uds_mode", "uds_group")]
     if values["ssl_certfile"] is None:
-        names = ("ssl_keyfile_password", "ssl_version", "ssl_cert_reqs", "ssl_ca_certs", "ssl_ciphers")
-        idle += [(name, "without --ssl-certfile, the server does not speak TLS") for name in names]
+        idle += [
+            (name, "without --ssl-certfile, the server does not speak TLS")
+            for name in OPTIONS
+            if name.startswith("ssl_") and name not in {"ssl_certfile", "ssl_keyfile"}
+        ]
+    if not values["proxy_headers"]:
+        names = ("forwarded_headers", "forwarded_hops")
+        idle += [(name, "beside --no-proxy-headers") for name in names]
+    if values["interface"] != "wsgi":
+        idle.append(("wsgi_threads", "without --interface wsgi"))
     warnings = []
     for name, why in idle:
         if found.is_given(name):

@@ -96,6 +96,24 @@ def test_the_app_may_come_first_or_by_name_and_may_be_the_application_itself() -
         Config("main:app", "127.0.0.1")  # type: ignore[call-arg]
 
 
+def test_no_logging_configuration_is_another_thing_than_the_server_s_own() -> None:
+    assert (make().log_config, make(log_config="").log_config, make(log_config=None).log_config) == (
+        "",
+        "",
+        None,
+    )
+
+
+def test_forwarding_headers_are_a_list_in_any_spelling() -> None:
+    spelt = (
+        "X-Forwarded-For, X-FORWARDED-PREFIX,",
+        ["x-forwarded-for", "x-forwarded-prefix", "x-forwarded-for"],
+    )
+    assert {make(forwarded_headers=value).forwarded_headers for value in spelt} == {
+        "x-forwarded-for,x-forwarded-prefix"
+    }
+
+
 def test_lists_are_not_shared() -> None:
     make().headers.append(("x", "y"))
     assert make().headers == []
@@ -134,6 +152,21 @@ def test_a_default_is_a_value_of_its_kind_and_available(name: str) -> None:
         ({"env_file": "/no/such.env"}, "env_file: no such file: '/no/such.env'"),
         ({"uds": "/run/a.sock", "fd": 3}, "fd: cannot be given together with uds, listen on one of them"),
         ({"ssl_keyfile": __file__}, "ssl_keyfile: a key is of no use without ssl_certfile"),
+        ({"ssl_min_version": "1.1"}, "ssl_min_version: '1.1' is not 1.2 or 1.3"),
+        ({"ssl_min_version": 1.3, "ssl_version": 5}, "ssl_min_version: 1.3 contradicts ssl_version 5"),
+        (
+            {"forwarded_headers": []},
+            "forwarded_headers: no header is named, --no-proxy-headers believes none",
+        ),
+        (
+            {"forwarded_headers": "x-forwarded-fro"},
+            "forwarded_headers: 'x-forwarded-fro' is not one of forwarded, x-forwarded-for, ",
+        ),
+        (
+            {"forwarded_headers": "forwarded,x-forwarded-proto"},
+            "forwarded_headers: forwarded and x-forwarded-proto say the same, and a client can forge",
+        ),
+        ({"forwarded_hops": 0}, "forwarded_hops: 0 is out of range, it must be at least 1"),
     ],
 )
 def test_a_bad_value_names_its_parameter(options: dict[str, Any], message: str) -> None:
@@ -166,8 +199,6 @@ def test_no_application_is_an_error() -> None:
         ({"ws_ping_interval": 1}, "WebSockets"),
         ({"ws_ping_timeout": 1}, "WebSockets"),
         ({"ws_per_message_deflate": False}, "WebSockets"),
-        ({"interface": "wsgi"}, "wsgi"),
-        ({"interface": "asgi2"}, "asgi2"),
         ({"timeout_notify": 1}, "worker processes"),
         ({"timeout_worker_healthcheck": 1}, "worker processes"),
     ],
@@ -179,7 +210,7 @@ def test_what_comes_later_is_refused_and_never_ignored(options: dict[str, Any], 
 
 
 def test_what_works_of_an_option_that_grows_later_is_accepted() -> None:
-    assert make(ws="none", interface="asgi3").ws == "none"
+    assert make(ws="none").ws == "none"
 
 
 def test_workers_are_accepted_here_because_serve_is_one_process() -> None:

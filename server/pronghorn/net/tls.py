@@ -39,6 +39,7 @@ def create_context(
     keyfile: _Name | None = None,
     password: str | None = None,
     version: int = ssl.PROTOCOL_TLS_SERVER,
+    min_version: str | None = None,
     cert_reqs: int = ssl.CERT_NONE,
     ca_certs: _Name | None = None,
     ciphers: str | None = None,
@@ -46,6 +47,7 @@ def create_context(
 ) -> ssl.SSLContext:
     """Make a server-side context: TLS 1.2 or later, the certificate chain of ``certfile``.
 
+    ``min_version`` is "1.2" or "1.3" and goes before the lowest that ``version`` means; None leaves it at that.
     ``keyfile`` may be left out when the certificate's file holds the key too. ``cert_reqs`` is 0, 1 or 2
     (``ssl.VerifyMode``): no client certificate, an optional one, a required one, checked against ``ca_certs``.
     ``ciphers`` is an OpenSSL cipher list and concerns TLS 1.2 alone. ``alpn`` names protocols (RFC 7301), the
@@ -58,7 +60,7 @@ def create_context(
             "a key needs its certificate", option="--ssl-keyfile", hint="Give --ssl-certfile too"
         )
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    _set_version(context, version)
+    _set_version(context, version, min_version)
     _load_chain(context, certfile, keyfile, password)
     _set_client_check(context, cert_reqs, ca_certs)
     if ciphers is not None:
@@ -75,7 +77,7 @@ def create_context(
     return context
 
 
-def _set_version(context: ssl.SSLContext, version: int) -> None:
+def _set_version(context: ssl.SSLContext, version: int, min_version: str | None) -> None:
     if version not in _VERSIONS:
         raise UsageError(
             f"{version!r} is no version a server can offer today",
@@ -84,6 +86,8 @@ def _set_version(context: ssl.SSLContext, version: int) -> None:
         )
     with warnings.catch_warnings():
         context.minimum_version, context.maximum_version = _VERSIONS[version]
+        if min_version == "1.3":
+            context.minimum_version = ssl.TLSVersion.TLSv1_3
 
 
 def _load_chain(

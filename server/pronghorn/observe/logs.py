@@ -35,6 +35,9 @@ LEVELS = {
 
 ROOT, ERROR, ACCESS = "pronghorn", "pronghorn.error", "pronghorn.access"
 
+#: The ``log_config`` that stands for the handlers of this module.
+OWN = ""
+
 RESET, BOLD = "\x1b[0m", "\x1b[1m"
 _LEVEL_COLORS = {TRACE: "34", 10: "36", 20: "32", 30: "33", 40: "31", 50: "91"}
 _STATUS_COLORS = {1: "97", 2: "32", 3: "33", 4: "31", 5: "91"}
@@ -44,7 +47,7 @@ def configure(
     *,
     level: str | int = "info",
     fmt: str = "auto",
-    log_config: log_configs.Source | None = None,
+    log_config: log_configs.Source | None = OWN,
     use_colors: bool | None = None,
     access_log: bool = True,
 ) -> None:
@@ -52,25 +55,28 @@ def configure(
 
     ``fmt`` is ``text``, ``json`` or ``auto``, which is text. ``log_config`` is a dictionary for
     ``logging.config.dictConfig``, or the path of a ``.json``, ``.yaml``/``.yml`` or (any other suffix) ini file; it
-    replaces our handlers. Its levels stand as long as ``level`` is ``info``, the default; any other level
-    goes before them, as with Uvicorn. No existing logger is disabled unless it says so itself.
+    replaces our handlers. None leaves handlers and formats to the program, as with Uvicorn. In both cases the levels
+    that are there stand as long as ``level`` is ``info``, the default; any other level goes before them. No existing
+    logger is disabled unless a configuration says so itself.
 
     Raises ``UsageError``.
     """
     number = _level_number(level)
     logging.addLevelName(TRACE, "TRACE")
     root, access = logging.getLogger(ROOT), logging.getLogger(ACCESS)
-    if log_config is None:
+    if log_config == OWN:
         _give(root, ConsoleHandler("stderr", fmt, use_colors))
         _give(access, ConsoleHandler("stdout", fmt, use_colors))
-    else:
+    elif log_config is not None:
         log_configs.apply(log_config)
-    if log_config is None or number != logging.INFO:
+    if log_config == OWN or number != logging.INFO:
         for name in (ROOT, ERROR, ACCESS):
             logging.getLogger(name).setLevel(number)
     if not access_log:
         access.handlers.clear()
         access.propagate = False
+    if log_config is None:
+        return
     for name in (ROOT, ERROR, ACCESS, "pronghorn.asgi"):
         alias = logging.getLogger(name.replace("pronghorn", "uvicorn"))
         alias.parent = logging.getLogger(name)

@@ -160,7 +160,7 @@ class Server:
         if access_log is not None and self.config.health_path is not None:
             access_log = QuietProbes(access_log, self.config.health_path)
         service = self._service(runtime, lifespan, access_log or NullObserver())
-        ticker = Ticker(lambda: self._tick(service))
+        ticker = Ticker(lambda: self._tick(service, runtime))
         try:
             if not self.should_exit:
                 self.servers = [await self._accept(listener, service, runtime) for listener in listeners]
@@ -231,7 +231,9 @@ class Server:
         return await create(
             functools.partial(H1Connection, service),
             sock=listener.sock,
-            ssl=runtime.tls,
+            ssl=None if runtime.tls is None else runtime.tls.context,
+            # Before a TLS handshake is done there is no connection that could have a deadline of its own.
+            ssl_handshake_timeout=None if runtime.tls is None else self.config.timeout_header,
             backlog=self.config.backlog,
         )
 
@@ -242,9 +244,11 @@ class Server:
         self.should_exit = True
 
     @staticmethod
-    def _tick(service: Service) -> None:
+    def _tick(service: Service, runtime: Runtime) -> None:
         service.defaults.renew(None)
         service.deadlines.advance()
+        if runtime.tls is not None:
+            runtime.tls.check()
 
     async def _drain(self, service: Service, listeners: list[Listener]) -> None:
         """Let what is in flight finish, within ``--timeout-graceful-shutdown``."""
