@@ -1,15 +1,17 @@
 """The HTTP/1.1 parser over h11: pure Python, for platforms without httptools and as a second opinion.
 
-h11 repairs some input that this server refuses: it unfolds folded lines, takes a bare line feed for a line end, and
-drops a repeated Content-Length. So the head is read here first, line by line, into the same `HeadBuilder` that the
-other parser uses, and h11 is given it afterwards to frame the body by. One `h11.Connection` serves one request; the
-bytes behind it go to the next.
+h11 repairs some input that this server refuses: it unfolds folded lines, takes a bare line feed for a line end, drops
+a repeated Content-Length, and forgives white space behind the size of a chunk. So a head is read here first, line by
+line, into the same `HeadBuilder` that the other parser uses, and h11 has its say on it afterwards; the body is taken
+by the length of the head, or by the same `ChunkedBody` as everywhere.
 """
 
+import re
 from typing import Final
 
 import h11
 
+from .chunked import ChunkedBody
 from .h1_request import HeadBuilder, read_lines
 from .limits import RequestLimits
 from .ports import Inbound, RequestError
@@ -17,16 +19,21 @@ from .ports import Inbound, RequestError
 _BETWEEN: Final = 0
 _IN_HEAD: Final = 1
 _IN_BODY: Final = 2
-_LOST: Final = 3
+_IN_CHUNKS: Final = 3
+_LOST: Final = 4
+
+_BARE_LF: Final = re.compile(rb"(?<!\r)\n").search
 
 
 class H11Parser(HeadBuilder):
     """`ports.HttpParser` over h11.
 
-    `max_incomplete` bounds, in bytes, what h11 may hold of a chunk header or trailer section that does not end.
+    `max_incomplete` bounds, in bytes, what is kept of a head that does not come to its end.
     """
 
-    __slots__ = ("_body", "_buffer", "_closing", "_connection_h11", "_inbound", "_max_incomplete", "_state")
+    __slots__ = ("_buffer", "_chunks", "_closing", "_inbound", "_left", "_max_incomplete", "_state")
+
+    _chunks: ChunkedBody
 
     def __init__(self, inbound: Inbound, limits: RequestLimits, max_incomplete: int | None = None) -> None:
         super().__init__(limits)
@@ -34,28 +41,32 @@ class H11Parser(HeadBuilder):
         self._max_incomplete = max_incomplete or limits.field_bytes + limits.line
         self._state = _BETWEEN
         self._buffer = bytearray()  # of a head that is not complete
-        self._body = 0
+        self._left = 0  # bytes of a body with a length that have not come yet
         self._closing = False  # the peer announced that its request is the last
-        self._connection_h11: h11.Connection
 
     @property
     def idle(self) -> bool:
         return self._state == _BETWEEN
 
     def feed(self, data: bytes) -> None:
-        if self._state == _LOST:
-            return
         try:
-            while data:
-                if self._state == _IN_BODY:
-                    self._connection_h11.receive_data(data)
-                    data = self._read_body()
-                elif self._closing:
-                    raise RequestError(400, "data after `Connection: close`")
+            while data and self._state != _LOST:
+                if self._state == _IN_CHUNKS:
+                    data = self._chunks.feed(data)
+                    if self._chunks.done:
+                        del self._chunks
+                        self._end()
+                elif self._state == _IN_BODY:
+                    piece = data[: self._left]
+                    data = data[self._left :]
+                    self._left -= len(piece)
+                    self._inbound.on_body(piece)
+                    if not self._left:
+                        self._end()
                 else:
                     data = self._read_head(data)
         except h11.RemoteProtocolError as exc:
-            self._fail(RequestError(400 if exc.error_status_hint == 501 else exc.error_status_hint, str(exc)))
+            self._fail(RequestError(400, str(exc)))
         except RequestError as exc:
             self._fail(exc)
 
@@ -70,6 +81,8 @@ class H11Parser(HeadBuilder):
             data = data.lstrip(b"\r\n")
             if not data:
                 return b""
+            if self._closing:
+                raise RequestError(400, "data after `Connection: close`")
             if data[0] <= 0x20 or data[0] >= 0x7F:
                 # Another protocol, TLS most likely, whose client would otherwise wait for the deadline of the head.
                 raise RequestError(400, "invalid request line")
@@ -79,7 +92,7 @@ class H11Parser(HeadBuilder):
         self._buffer += data
         end = self._buffer.find(b"\r\n\r\n", search_from)
         if end < 0:
-            self._bound_unfinished()
+            self._bound_unfinished(search_from)
             return b""
         raw = bytes(self._buffer[: end + 4])
         rest = bytes(self._buffer[end + 4 :])
@@ -88,42 +101,32 @@ class H11Parser(HeadBuilder):
         self.check_size()
         head = self.build(method, target, version)
         self._closing = not head.keep_alive
-        self._body = 0
-        self._state = _IN_BODY
-        self._connection_h11 = h11.Connection(h11.SERVER, self._max_incomplete + len(raw))
-        self._connection_h11.receive_data(raw)
-        self._connection_h11.next_event()
+        opinion = h11.Connection(h11.SERVER, len(raw))
+        opinion.receive_data(raw)
+        opinion.next_event()
         self._inbound.on_head(head)
-        if rest:
-            self._connection_h11.receive_data(rest)
-        return self._read_body()
+        if head.chunked:
+            self._chunks = ChunkedBody(self._inbound, self.limits)
+            self._state = _IN_CHUNKS
+        elif head.content_length:
+            self._left = head.content_length
+            self._state = _IN_BODY
+        else:
+            self._end()
+        return rest
 
-    def _read_body(self) -> bytes:
-        """Hand on what h11 has of the body; what is returned lies behind it."""
-        connection = self._connection_h11
-        while True:
-            event = connection.next_event()
-            if isinstance(event, h11.Data):
-                self._body += len(event.data)
-                if self.limits.body is not None and self._body > self.limits.body:
-                    raise RequestError(413, "request body too large")
-                self._inbound.on_body(bytes(event.data))
-            elif isinstance(event, h11.EndOfMessage):
-                for name, value in event.headers:
-                    self.on_header(name, value)
-                self.check_trailers()
-                self._state = _BETWEEN
-                self._inbound.on_end()
-                return connection.trailing_data[0]
-            else:
-                return b""
+    def _end(self) -> None:
+        self._state = _BETWEEN
+        self._inbound.on_end()
 
-    def _bound_unfinished(self) -> None:
+    def _bound_unfinished(self, search_from: int) -> None:
         buffer, limits = self._buffer, self.limits
+        if _BARE_LF(buffer, search_from):
+            raise RequestError(400, "bare line feed in a head")
         if b"\n" not in buffer:
             if len(buffer) > limits.line + 32:  # with room for a method and a version
                 raise RequestError(414, "request target too long")
-        elif len(buffer) > limits.field_bytes + limits.line or buffer.count(b"\n") > limits.fields + 1:
+        elif len(buffer) > self._max_incomplete or buffer.count(b"\n") > limits.fields + 1:
             raise RequestError(431, "header section too large")
 
     def _fail(self, error: RequestError) -> None:

@@ -1,9 +1,12 @@
 """The HTTP/1.1 parser over httptools, which is llhttp: the fast one, and the default.
 
 llhttp is asked for bytes only. It reports pieces of a head to the `HeadBuilder` that this class is, so that there is
-no second object and no copy between the C parser and the checked head. Two of its habits are handled here:
+no second object and no copy between the C parser and the checked head. Three of its habits are handled here:
 
-* it reports trailer fields through the same callback as header fields; they are checked and dropped;
+* it forgives a request line with more than one space, and takes those of RTSP and ICE as well. The line is compared
+  with what it has to be, also where a request begins behind another one in the same read;
+* it does not say how much of a chunked body was framing. Such a body is read by `ChunkedBody`, and llhttp only has to
+  find the same end of it;
 * it stops behind a head that asks for an upgrade, even where RFC 9110 §7.8 lets a server ignore the wish, and takes
   everything that follows, a body included, for the other protocol. A fresh parser is then brought into the state
   that the framing of the head calls for, and goes on with the bytes that follow.
@@ -13,6 +16,7 @@ from typing import Final
 
 import httptools
 
+from .chunked import ChunkedBody
 from .h1_request import HeadBuilder
 from .limits import RequestLimits
 from .ports import Inbound, RequestError, RequestHead
@@ -28,12 +32,17 @@ class HttptoolsParser(HeadBuilder):
     """`ports.HttpParser` over httptools."""
 
     __slots__ = (
-        "_body",
+        "_after",
+        "_begin",
+        "_chunks",
+        "_data",
+        "_end",
         "_inbound",
         "_large",
+        "_left",
+        "_length",
         "_parser",
         "_pending",
-        "_read",
         "_state",
         "_target",
         "_upgrading",
@@ -44,10 +53,19 @@ class HttptoolsParser(HeadBuilder):
         self._inbound = inbound
         self._state = _BETWEEN
         self._target = b""
-        self._body = 0  # bytes of the current body, counted only where there is a limit
-        self._pending = 0  # bytes fed since the section that is unfinished was first seen to be so
+        self._pending = 0  # bytes fed since the head that is unfinished was first seen to be so
         self._large = False  # whether a head in the current read can be over its limit of bytes at all
-        self._read = b""  # where the request line is that a read began with; empty once it was checked
+        # Where things are: the bytes being read, from the beginning of an unfinished head on; where in them the
+        # current message begins, or -1 where its head came earlier, and then where the message ends, as far as it is
+        # known; and whether a message ended in them already.
+        self._data = b""
+        self._begin = 0
+        self._end = 0
+        self._after = False
+        # A body in chunks; or else how long the body is, and how much of it is still to come.
+        self._chunks: ChunkedBody | None = None
+        self._length = 0
+        self._left = 0
         self._upgrading: RequestHead | None = None
         self._parser = httptools.HttpRequestParser(self)
 
@@ -58,12 +76,25 @@ class HttptoolsParser(HeadBuilder):
     def feed(self, data: bytes) -> None:
         # Each turn but the first takes up what lies behind a head that asked for an upgrade.
         while data and self._state != _LOST:
-            self._large = self._pending + len(data) > self.limits.field_bytes
-            if self._state == _BETWEEN:
-                self._read = data.lstrip(b"\r\n")
-            elif self._read and len(self._read) <= self.limits.line:
-                self._read += data
+            state = self._state
+            self._after = False
             try:
+                if state == _BETWEEN:
+                    # RFC 9112 §2.2: an empty line ahead of a request line is ignored.
+                    data = data.lstrip(b"\r\n")
+                    if not data:
+                        return
+                    self._data = data
+                    self._begin = 0
+                elif state == _IN_HEAD:
+                    self._data += data
+                else:
+                    self._data = data
+                    self._begin = -1
+                    self._end = self._left
+                    if self._chunks is not None:
+                        self._read_chunks(data)
+                self._large = self._pending + len(data) > self.limits.field_bytes
                 self._parser.feed_data(data)
             except httptools.HttpParserUpgrade as upgrade:
                 data = data[upgrade.args[0] :]
@@ -76,10 +107,16 @@ class HttptoolsParser(HeadBuilder):
                 self._fail(exc.__context__)
             except httptools.HttpParserError as exc:
                 self._fail(_explain(exc))
+            except RequestError as exc:
+                self._fail(exc)
             else:
-                if self._state == _IN_HEAD or self._headers:
+                if self._state == _IN_HEAD:
                     self._bound_unfinished(len(data))
-            return
+                    return
+                if self._chunks is not None and self._chunks.done:
+                    self._fail(RequestError(400, "invalid chunked body"))
+            break
+        self._data = b""  # up to a quarter of a megabyte that an idle connection need not hold
 
     def feed_eof(self) -> None:
         if self._state not in (_BETWEEN, _LOST):
@@ -88,9 +125,12 @@ class HttptoolsParser(HeadBuilder):
     # Called by httptools.
 
     def on_message_begin(self) -> None:
-        if self._state != _RESUMING:
-            self._state = _IN_HEAD
-            self._pending = 0
+        if self._state == _RESUMING:
+            return
+        if self._after:
+            self._begin = self._end_of_previous()
+        self._state = _IN_HEAD
+        self._pending = 0
 
     def on_url(self, piece: bytes) -> None:
         self._target += piece
@@ -104,50 +144,81 @@ class HttptoolsParser(HeadBuilder):
                 self.check_size()
             parser = self._parser
             method, target = parser.get_method(), self._target
-            # The line is compared with what it has to be: llhttp forgives more than one space (RFC 9112 §3). Where a
-            # request begins behind another one in the same read, nobody knows, and its line is taken as llhttp sees it.
-            read, self._read = self._read, b""
-            if read.startswith(b"%b %b HTTP/1.1\r\n" % (method, target)):
+            # RFC 9112 §3: one space between the three parts, and nothing else.
+            if self._data.startswith(b"%b %b HTTP/1.1\r\n" % (method, target), self._begin):
                 http_version = "1.1"
-            else:
+            elif self._data.startswith(b"%b %b HTTP/" % (method, target), self._begin):
                 http_version = parser.get_http_version()
-                if read.startswith(method) and not read.startswith(b"%b %b HTTP/" % (method, target)):
-                    raise RequestError(400, "invalid request line")
+            else:
+                raise RequestError(400, "invalid request line")
+            plain = self._framing is None
             head = self.build(method, target, http_version)
             self._target = b""
-            self._body = 0
-            if head.upgrade is not None and parser.should_upgrade():
-                self._upgrading = head
+            self._length = self._left = 0
             self._inbound.on_head(head)
+            if not plain:
+                self._frame_body(head)
         self._state = _IN_BODY
         self._pending = 0
 
     def on_body(self, data: bytes) -> None:
-        limit = self.limits.body
-        if limit is not None:
-            self._body += len(data)
-            if self._body > limit:
-                raise RequestError(413, "request body too large")
-        self._inbound.on_body(data)
+        if self._chunks is None:
+            self._left -= len(data)
+            self._inbound.on_body(data)
 
     def on_message_complete(self) -> None:
         if self._upgrading is not None:
             return  # the end of the head only; `_ignore_upgrade` knows whether there is more
-        if self._headers:
-            self.check_trailers()
+        if self._chunks is not None:
+            if not self._chunks.done:
+                raise RequestError(400, "invalid chunked body")
+            self._chunks = None
+            self.reset()  # of trailer fields, which were checked
         self._state = _BETWEEN
+        self._after = True
         self._inbound.on_end()
 
     # The rest.
+
+    def _frame_body(self, head: RequestHead) -> None:
+        """Get ready for a body, if there is one, or for what comes in place of it."""
+        if head.chunked:
+            self._chunks = ChunkedBody(self._inbound, self.limits)
+        else:
+            self._length = self._left = head.content_length or 0
+        if self._parser.should_upgrade():
+            self._upgrading = head
+        elif self._chunks is not None:
+            self._read_chunks(self._data[self._end_of_head() :])
+
+    def _read_chunks(self, data: bytes) -> None:
+        """Read the last part of the current bytes. Raises `RequestError`."""
+        chunks = self._chunks
+        assert chunks is not None
+        rest = chunks.feed(data)
+        if chunks.done:
+            self._begin = -1
+            self._end = len(self._data) - len(rest)
+
+    def _end_of_head(self) -> int:
+        """Where in the current bytes the head that begins there ends."""
+        end = self._data.find(b"\r\n\r\n", self._begin)
+        if end < 0:
+            raise RequestError(400, "invalid line end")
+        return end + 4
+
+    def _end_of_previous(self) -> int:
+        """Where the message begins that follows another one in the same read."""
+        at = self._end if self._begin < 0 else self._end_of_head() + self._length
+        while self._data[at : at + 1] in (b"\r", b"\n"):
+            at += 1
+        return at
 
     def _ignore_upgrade(self) -> None:
         """Go on in HTTP/1.1 behind a head that asked for another protocol."""
         self._parser = httptools.HttpRequestParser(self)
         head, self._upgrading = self._upgrading, None
-        if head is None or not (head.chunked or head.content_length):
-            self._state = _BETWEEN
-            self._inbound.on_end()
-            return
+        assert head is not None
         framing = (
             b"transfer-encoding: chunked"
             if head.chunked
@@ -158,9 +229,12 @@ class HttptoolsParser(HeadBuilder):
         self._parser.feed_data(b"POST / HTTP/1.1\r\n%b\r\nconnection: %b\r\n\r\n" % (framing, persistence))
 
     def _bound_unfinished(self, size: int) -> None:
-        """Bound what is kept of a head or of trailers that do not come to their end."""
+        """Bound what is kept of a head that does not come to its end."""
+        if self._begin:
+            self._data = self._data[self._begin :]
+            self._begin = 0
         self._pending += size
-        if self._state == _IN_HEAD and not self._headers and len(self._target) > self.limits.line:
+        if not self._headers and len(self._target) > self.limits.line:
             self._fail(RequestError(414, "request target too long"))
         elif (
             self._pending > self.limits.field_bytes + self.limits.line

@@ -132,6 +132,8 @@ class HeadBuilder:
             raise RequestError(400, "HTTP/0.9 is not spoken here")
         else:
             raise RequestError(505, "HTTP version not supported")
+        if head.method == "CONNECT":
+            raise RequestError(405, "CONNECT is not supported")
         if target[0] != 0x2F:
             self._other_form(head, target)
         elif b"#" in target:  # all that a parser lets through and §3.2 does not
@@ -197,10 +199,8 @@ class HeadBuilder:
             raise RequestError(501, "Transfer-Encoding not supported")
 
     def _other_form(self, head: RequestHead, target: bytes) -> None:
-        """Absolute-form, asterisk-form and authority-form targets (RFC 9112 §3.2.2 to §3.2.4)."""
+        """Absolute-form and asterisk-form targets (RFC 9112 §3.2.2, §3.2.4). Authority-form is CONNECT's alone."""
         head.query = b""
-        if head.method == "CONNECT":
-            raise RequestError(405, "CONNECT is not supported")
         if target == b"*":
             if head.method != "OPTIONS":
                 raise RequestError(400, "invalid request target")
@@ -227,11 +227,14 @@ class HeadBuilder:
         forbidden = self._host is not None or (
             self._framing is not None and not _SINGLE.isdisjoint(self._framing)
         )
-        if len(self._headers) > self.limits.fields:
-            raise RequestError(431, "too many trailer fields")
         self.reset()
         if forbidden:
             raise RequestError(400, "framing field in trailers")
+
+    def check_count(self) -> None:
+        """Refuse the section collected so far if it has more fields than its limit."""
+        if len(self._headers) > self.limits.fields:
+            raise RequestError(431, "too many fields")
 
     def check_size(self) -> None:
         """Refuse the section collected so far if it is over its limit of bytes."""
@@ -250,8 +253,13 @@ def read_lines(raw: bytes, builder: HeadBuilder) -> tuple[bytes, bytes, str]:
     if match is None:
         raise RequestError(400, "invalid request line")
     for line in lines:
-        field = _FIELD(line)
-        if field is None:
-            raise RequestError(400, "invalid header line")
-        builder.on_header(field[1], field[2])
+        read_field(line, builder)
     return match[1], match[2], f"{match[3].decode()}.{match[4].decode()}"
+
+
+def read_field(line: bytes, builder: HeadBuilder) -> None:
+    """Read one line of a header or trailer section, without its line end. Raises `RequestError`."""
+    field = _FIELD(line)
+    if field is None:
+        raise RequestError(400, "invalid header line")
+    builder.on_header(field[1], field[2])
