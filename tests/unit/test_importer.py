@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import sys
 from collections.abc import Callable, Iterator
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 
 from pronghorn.errors import StartupError, UsageError, UserError
-from pronghorn.importer import import_app, import_string
+from pronghorn.importer import import_app, import_string, interface_of
 
 _serial = itertools.count()
 
@@ -255,3 +256,100 @@ def test_a_factory_that_cannot_be_one(factory: Any, told: str, tmp_path: Path) -
 def test_any_object_can_be_named(module: Callable[[str], str], tmp_path: Path) -> None:
     name = module("value = 5\n")
     assert import_string(f"{name}:value", app_dir=str(tmp_path)) == 5
+
+
+# Which interface it is
+
+
+class Asgi3:
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None: ...
+
+
+class Asgi3Instance:
+    """As Starlette's endpoints: the instance is what is awaited."""
+
+    def __init__(self, scope: Any, receive: Any, send: Any) -> None: ...
+
+    def __await__(self) -> Iterator[None]: ...
+
+
+class Asgi2:
+    def __init__(self, scope: Any) -> None: ...
+
+    async def __call__(self, receive: Any, send: Any) -> None: ...
+
+
+class Wsgi:
+    def __call__(self, environ: Any, start_response: Any) -> list[bytes]: ...
+
+
+class WsgiClass:
+    def __init__(self, environ: Any, start_response: Any) -> None: ...
+
+    def __iter__(self) -> Iterator[bytes]: ...
+
+
+class Configured:
+    def __init__(self, debug: bool = False) -> None: ...
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None: ...
+
+
+async def asgi3(scope: Any, receive: Any, send: Any) -> None: ...
+
+
+async def anything(*arguments: Any) -> None: ...
+
+
+def passed_on(scope: Any, receive: Any, send: Any) -> Any: ...
+
+
+def wrapped(*arguments: Any, **named: Any) -> Any: ...
+
+
+def asgi2(scope: Any) -> Any: ...
+
+
+def wsgi(environ: Any, start_response: Any) -> Any: ...
+
+
+def maker(config: Any = None) -> Any: ...
+
+
+def four(a: Any, b: Any, c: Any, d: Any) -> Any: ...
+
+
+@pytest.mark.parametrize(
+    ("app", "interface"),
+    [
+        *((app, "asgi3") for app in (asgi3, anything, Asgi3(), Asgi3().__call__, Asgi3Instance, passed_on)),
+        *((app, "asgi3") for app in (wrapped, functools.partial(asgi3), functools.partial(four, 1))),
+        *((app, "asgi2") for app in (asgi2, Asgi2, functools.partial(wsgi, 1))),
+    ],
+)
+def test_the_interface_is_told_by_how_it_can_be_called(app: Any, interface: str) -> None:
+    assert interface_of(app) == interface
+
+
+@pytest.mark.parametrize(
+    ("app", "said"),
+    [
+        (
+            wsgi,
+            "wsgi is called with two arguments, as a WSGI application is. If it is one say --interface wsgi",
+        ),
+        (Wsgi(), "Wsgi is called with two arguments, as a WSGI application is. "),
+        (WsgiClass, "WsgiClass is called with two arguments, as a WSGI application is. "),
+        (Asgi3, "Asgi3 is a class of applications, not an application. Name an instance of it"),
+        (Configured, "Configured is a class of applications, not an application. Name an instance of it"),
+        (
+            maker,
+            "maker can be called without arguments, or with one: it is no application of ASGI 3. If it makes",
+        ),
+        (four, "four cannot be called as an ASGI application is. One is called as app(scope, receive, send)"),
+    ],
+)
+def test_what_speaks_neither_is_told_what_to_do(app: Any, said: str) -> None:
+    with pytest.raises(StartupError) as caught:
+        interface_of(app)
+    assert str(caught.value).startswith(f"APP: {said}")

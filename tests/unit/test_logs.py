@@ -337,6 +337,30 @@ def test_uvicorns_own_default(capsys: pytest.CaptureFixture[str]) -> None:
     assert not other.disabled
 
 
+@pytest.mark.parametrize(("level", "number"), [("info", logging.NOTSET), ("debug", logging.DEBUG)])
+def test_none_leaves_logging_alone(level: str, number: int, capsys: pytest.CaptureFixture[str]) -> None:
+    stream = io.StringIO()
+    logging.getLogger("uvicorn").addHandler(logging.StreamHandler(stream))
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(logging.Formatter("%(name)s %(message)s"))
+    logging.root.addHandler(handler)
+    logging.root.setLevel(logging.INFO)
+    logs.configure(level=level, log_config=None)
+    log().info("hello")
+    log("uvicorn.error").info("an application's own")
+    assert stream.getvalue() == (
+        "pronghorn.error hello\nan application's own\nuvicorn.error an application's own\n"
+    )
+    assert capsys.readouterr() == ("", "")
+    assert log("pronghorn").level == number
+    assert not log("pronghorn").handlers
+
+
+def test_none_without_an_access_log() -> None:
+    logs.configure(log_config=None, access_log=False)
+    assert not log("pronghorn.access").hasHandlers()
+
+
 def test_our_names_go_before_uvicorns() -> None:
     loggers = {"pronghorn": {"level": "ERROR"}, "uvicorn": {"level": "DEBUG"}}
     logs.configure(log_config={"version": 1, "loggers": loggers})
