@@ -2,25 +2,20 @@
 
 import asyncio
 import logging
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pronghorn.asgi.http import (
-    CLOSED,
-    COMPLETE,
-    HELD,
-    IDLE,
-    OPEN,
-    TRANSITIONS,
-    ClientDisconnected,
-    HttpCycle,
-)
+from pronghorn.asgi.disconnect import ClientDisconnected
+from pronghorn.asgi.http import HttpCycle
+from pronghorn.asgi.states import CLOSED, COMPLETE, HELD, IDLE, OPEN, TRANSITIONS
+from pronghorn.net import files
 from pronghorn.types import Receive, Scope, Send
 from pronghorn.wire.headers import field_line
-from pronghorn.wire.ports import RequestHead
+from pronghorn.wire.ports import FilePart, Headers, RequestHead
 from tests.support.scripted import Recorder, turns
 
 START = {"type": "http.response.start", "status": 200, "headers": [(b"x-a", b"b")]}
@@ -35,8 +30,10 @@ class Writer:
     def __init__(self) -> None:
         self.calls: list[tuple[Any, ...]] = []
         self.paused = False
+        self.leaving = False
         self.resumed: asyncio.Event | None = None
         self.taken = 0
+        self.file_lets_go: asyncio.Future[None] | None = None
 
     def respond(self, status: int, headers: Any, body: bytes) -> int:
         for name, value in headers:
@@ -54,8 +51,17 @@ class Writer:
         self.calls.append(("chunk", data))
         return len(data)
 
-    def end(self) -> None:
-        self.calls.append(("end",))
+    def end(self, trailers: Headers = ()) -> None:
+        self.calls.append(("end", *trailers))
+
+    def file(self, source: object, offset: int | None, count: int | None) -> FilePart:
+        return files.FilePart(source, offset, count)
+
+    async def send_file(self, part: FilePart, sent: Callable[[int], None]) -> None:
+        self.calls.append(("file", part.offset, part.size))
+        if self.file_lets_go is not None:
+            await self.file_lets_go
+        sent(part.size)
 
     def inform(self, status: int, headers: Any) -> None:
         self.calls.append(("inform", status))

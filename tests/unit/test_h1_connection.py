@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from pronghorn.asgi.http import ClientDisconnected
+from pronghorn.asgi.disconnect import ClientDisconnected
 from pronghorn.net.h1_connection import H1Connection
 from pronghorn.net.service import Service
 from pronghorn.types import Receive, Scope, Send

@@ -1,14 +1,15 @@
-"""ONE request/response cycle, for every parser and every version of HTTP (ASGI HTTP specification, version 2.5).
+"""ONE request/response cycle, for every parser and every version of HTTP (ASGI HTTP specification, version 2.5, and the
+extensions for files, early hints and trailers).
 
 A cycle stands between one call of the application and a `ResponseWriter`. The request side is a small queue of body
-pieces; the response side is the state machine of `TRANSITIONS`:
+pieces; the response side is the state machine of `asgi/states.py`:
 
 * the head is not written when the application starts its response but together with the first piece of the body, so
   that a complete response is one write, and one that fails before it has a body can still become a 500;
 * a head that is held while the application waits for something else is written at the end of the loop iteration, or
   at once for an event stream, where the head is what the client is waiting for.
 
-`send` branches by hand for speed. `TRANSITIONS` says the same as data, and a property test holds the two together.
+`send` branches by hand for speed. `asgi/states.py` says the same as data, and a property test holds the two together.
 """
 
 import asyncio
@@ -18,33 +19,14 @@ from http import HTTPStatus
 from typing import Any, Final, Protocol
 
 from pronghorn.types import ASGIApplication, Message
-from pronghorn.wire.ports import Headers, InvalidResponse, RequestHead, ResponseWriter
+from pronghorn.wire.headers import check_trailer
+from pronghorn.wire.ports import FilePart, InvalidResponse, RequestHead, ResponseWriter
 
-#: Nothing was sent yet; the head is held; the head is out and the body goes on; the response is complete; or it never
-#: will be, because the peer is gone or the response was given up.
-IDLE: Final = 0
-HELD: Final = 1
-OPEN: Final = 2
-COMPLETE: Final = 3
-CLOSED: Final = 4
-
-#: What the application may send in which state, and the state that follows. A pair that is not there is an error of
-#: the application; in CLOSED it is told so with `ClientDisconnected` instead. "body+" is a body event with
-#: ``more_body``, "body" one without.
-TRANSITIONS: Final[dict[tuple[int, str], int]] = {
-    (IDLE, "start"): HELD,
-    (HELD, "body+"): OPEN,
-    (HELD, "body"): COMPLETE,
-    (OPEN, "body+"): OPEN,
-    (OPEN, "body"): COMPLETE,
-}
+from .disconnect import ClientDisconnected, says_that_the_client_left
+from .states import CLOSED, COMPLETE, FILE, HELD, HINTED, IDLE, OPEN, TRAILING
 
 _EMPTY: Final[list[tuple[bytes, bytes]]] = []
 _PLAIN: Final = (b"content-type", b"text/plain; charset=utf-8")
-
-
-class ClientDisconnected(OSError):
-    """Raised by ``send()`` once the client is gone, as the ASGI specification asks since version 2.4."""
 
 
 class Observer(Protocol):
@@ -72,6 +54,7 @@ class HttpCycle:
         "_body_taken",
         "_headers",
         "_observer",
+        "_trailers",
         "_waiter",
         "_writer",
         "bytes_in",
@@ -111,13 +94,15 @@ class HttpCycle:
         self.eager = False
         self._writer = writer
         self._observer = observer
-        self._headers: Headers = _EMPTY
+        self._headers: list[tuple[bytes, bytes]] = _EMPTY
+        #: None unless the application has announced some.
+        self._trailers: list[tuple[bytes, bytes]] | None = None
         self._body: list[bytes] = []
         self._body_taken = False
         self._waiter: asyncio.Future[None] | None = None
 
     def __repr__(self) -> str:
-        state = ("idle", "held", "open", "complete", "closed")[self.state]
+        state = ("idle", "held", "hinted", "open", "file", "trailing", "complete", "closed")[self.state]
         return f"<HttpCycle {self.head.method} {self.head.target!r} {state} {self.status or '-'}>"
 
     # The request side, called by the connection.
@@ -144,6 +129,23 @@ class HttpCycle:
         if self._waiter is not None:
             self._wake()
 
+    @property
+    def endless(self) -> bool:
+        """Whether this is a stream of events under way, which ends only when one side goes."""
+        return self.state == OPEN and _is_event_stream(self._headers)
+
+    def hurry(self) -> None:
+        """The server is going (`ResponseWriter.leaving`): tell an application that waits for the client to leave."""
+        if self._waiter is not None:
+            self._wake()
+
+    def cut(self) -> None:
+        """End an endless response in the place of its application, at the boundary between two of its messages."""
+        self.state = CLOSED
+        self._writer.end()
+        self._observer.response_complete(self)
+        self.hurry()
+
     def _wake(self) -> None:
         waiter, self._waiter = self._waiter, None
         if waiter is not None and not waiter.done():
@@ -156,7 +158,7 @@ class HttpCycle:
         try:
             await app(self.scope, self.receive, self.send)
         except Exception as exc:
-            if _says_that_the_client_left(exc):
+            if says_that_the_client_left(exc):
                 self.logger.debug("The application stopped at a client that had left: %r", self)
             else:
                 self.logger.exception("Exception in ASGI application")
@@ -175,14 +177,15 @@ class HttpCycle:
 
     async def receive(self) -> Message:
         if self._body_taken or self.state >= COMPLETE:
-            # The request is used up. What is left to tell is that the client went, or that the response is done.
-            while self.state < COMPLETE:
+            # The request is used up. What is left to tell is that the client went, or that the response is done, or
+            # should be.
+            while self.state < COMPLETE and not self._writer.leaving:
                 await self._wait()
             return {"type": "http.disconnect"}
         if not self.ended:
             if self.head.expects_continue and not self._body:
                 self.head.expects_continue = False
-                if self.state == IDLE:
+                if self.state < OPEN:
                     self._writer.inform(100, _EMPTY)
             while not self._body and not self.ended:
                 await self._wait()
@@ -225,6 +228,8 @@ class HttpCycle:
         elif kind == "http.response.start" and state == IDLE:
             self._start(message)
             return
+        elif HELD <= state <= TRAILING and await self._send_extension(kind, message):
+            return
         if state == CLOSED:
             raise ClientDisconnected("the client closed the connection")
         raise RuntimeError(self._complaint(kind))
@@ -240,16 +245,15 @@ class HttpCycle:
         headers = message.get("headers", _EMPTY)
         self.status = status
         self._headers = headers if type(headers) is list else list(headers)
+        if message.get("trailers"):
+            self._trailers = []
         self.state = HELD
         if not self.eager:
             self.hold()
 
     def hold(self) -> None:
         """The head is held: see that it is not held for longer than it is worth."""
-        if any(
-            name == b"content-type" and value.startswith(b"text/event-stream")
-            for name, value in self._headers
-        ):
+        if _is_event_stream(self._headers):
             self.flush_head()
         else:
             asyncio.get_running_loop().call_soon(self.flush_head)
@@ -262,7 +266,7 @@ class HttpCycle:
                 self._send_piece(b"")
 
     def _send_piece(self, body: bytes) -> None:
-        if self.state == HELD:
+        if self.state < OPEN:
             self.bytes_out += self._writer.begin(self.status, self._headers, body)
             self.state = OPEN
         else:
@@ -270,7 +274,14 @@ class HttpCycle:
 
     def _send_last(self, body: bytes) -> None:
         writer = self._writer
-        if self.state == HELD:
+        if self._trailers is not None:
+            if self.state != TRAILING:
+                self._send_piece(body)
+                self.state = TRAILING
+                return
+            self.state = COMPLETE
+            writer.end(self._trailers)
+        elif self.state < OPEN:
             self.bytes_out = writer.respond(self.status, self._headers, body)
             self.state = COMPLETE
         else:
@@ -286,11 +297,86 @@ class HttpCycle:
         if self._waiter is not None:
             self._wake()
 
+    # Extensions.
+
+    async def _send_extension(self, kind: str, message: Message) -> bool:
+        """What is neither a start nor a body; false if it may not be sent now, or means nothing."""
+        state = self.state
+        if kind == "http.response.trailers":
+            if state != TRAILING or self._trailers is None:
+                return False
+            fields = list(message.get("headers", _EMPTY))
+            for name, value in fields:
+                check_trailer(name, value)
+            self._trailers += fields
+            if not message.get("more_trailers", False):
+                self._send_last(b"")
+            return True
+        if state > OPEN:
+            return False
+        if kind == "http.response.early_hint":
+            self._hint(list(message["links"]))
+        elif kind == "http.response.pathsend":
+            await self._send_file(self._writer.file(message["path"], 0, None), more=False)
+        elif kind == "http.response.zerocopysend":
+            part = self._writer.file(message["file"], message.get("offset"), message.get("count"))
+            await self._send_file(part, more=message.get("more_body", False))
+        else:
+            return False
+        await self._keep_pace()
+        return True
+
+    def _hint(self, links: list[bytes]) -> None:
+        """Send an early hint (RFC 8297), or none where it is too late for it or the client would not understand it.
+
+        The head is held from now on until there is a body: hints may follow, and it would end them.
+        """
+        if self.state < OPEN:
+            if links and self.head.http_version != "1.0":
+                self._writer.inform(103, [(b"link", link) for link in links])
+            self.state = HINTED
+
+    async def _send_file(self, part: FilePart, *, more: bool) -> None:
+        try:
+            body = part.small()
+            if body is not None:
+                if more:
+                    self._send_piece(body)
+                else:
+                    self._send_last(body)
+                return
+            if self.state < OPEN:
+                headers = self._headers
+                if not more and self._trailers is None:
+                    headers = _with_length(headers, part.size)
+                self._writer.begin(self.status, headers, b"")
+            self.state = FILE
+            try:
+                await self._writer.send_file(part, self._count)
+            except BaseException:
+                self._fail()
+                raise
+        finally:
+            part.close()
+        if self.state == FILE:
+            self.state = OPEN
+            if not more:
+                self._send_last(b"")
+
+    def _count(self, size: int) -> None:
+        self.bytes_out += size
+
+    async def _keep_pace(self) -> None:
+        if self._writer.paused and self.state < COMPLETE:
+            await self._writer.drain()
+        if self.state == CLOSED:
+            raise ClientDisconnected("the client closed the connection")
+
     def _fail(self) -> None:
         """The application will send nothing more. Answer in its place, or give the response up."""
         if self.state >= COMPLETE:
             return
-        if self.state == OPEN:
+        if self.state >= OPEN:
             self.state = CLOSED
             self._writer.abort()
             self._observer.response_complete(self)
@@ -301,6 +387,7 @@ class HttpCycle:
         """Answer in place of the application, with the phrase of the status as the body."""
         self.status = status
         self._headers = [_PLAIN, *headers]
+        self._trailers = None
         self.state = HELD
         self._send_last(HTTPStatus(status).phrase.encode("ascii"))
 
@@ -308,26 +395,24 @@ class HttpCycle:
         expected = {
             IDLE: "'http.response.start'",
             HELD: "'http.response.body'",
+            HINTED: "'http.response.body'",
             OPEN: "'http.response.body'",
+            FILE: "the end of the file that is being sent",
+            TRAILING: "'http.response.trailers'",
         }.get(self.state)
         if expected is None:
             return f"Unexpected ASGI message {kind!r} sent, after response already completed."
         return f"Expected ASGI message {expected}, but got {kind!r}."
 
 
-def _says_that_the_client_left(exc: BaseException) -> bool:
-    """Whether an exception is ours of that meaning, or what a framework made of it: Starlette's ``ClientDisconnect``.
+def _is_event_stream(headers: list[tuple[bytes, bytes]]) -> bool:
+    return any(name == b"content-type" and value.startswith(b"text/event-stream") for name, value in headers)
 
-    Any other error that follows ours, in a clean-up for instance, is an error all the same.
-    """
-    if isinstance(exc, BaseExceptionGroup):
-        return all(map(_says_that_the_client_left, exc.exceptions))
-    if isinstance(exc, ClientDisconnected):
-        return True
-    origin = exc.__cause__ or exc.__context__
-    if origin is None or "disconnect" not in type(exc).__name__.lower():
-        return False
-    return _says_that_the_client_left(origin)
+
+def _with_length(headers: list[tuple[bytes, bytes]], size: int) -> list[tuple[bytes, bytes]]:
+    if any(name.lower() == b"content-length" for name, _ in headers):
+        return headers
+    return [*headers, (b"content-length", b"%d" % size)]
 
 
 def _as_bytes(body: object) -> bytes:

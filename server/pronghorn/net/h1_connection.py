@@ -15,14 +15,17 @@ import socket
 import ssl
 import time
 from collections import deque
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any, Final
 
-from pronghorn.asgi.http import COMPLETE, HELD, OPEN, HttpCycle
+from pronghorn.asgi.http import HttpCycle
 from pronghorn.asgi.scope import ScopeTemplate
+from pronghorn.asgi.states import COMPLETE, HELD, OPEN
 from pronghorn.wire.h1_response import H1Response
-from pronghorn.wire.ports import Headers, RequestError, RequestHead
+from pronghorn.wire.ports import FilePart, Headers, RequestError, RequestHead
 
+from . import files
 from .deadlines import NEVER
 from .flow import ReadGate, WriteGate
 from .service import Service
@@ -71,13 +74,16 @@ class H1Connection:
         "_response",
         "_served",
         "_service",
+        "_task",
         "_template",
+        "_transfer",
         "_transport",
         "_trusted",
         "_unwritten",
         "_writes",
         "bucket",
         "deadline",
+        "leaving",
     )
 
     _transport: asyncio.Transport
@@ -97,6 +103,9 @@ class H1Connection:
         self._served = 0
         self._trusted = False
         self._unwritten = 0  # what was left to write when that was last looked at
+        self._transfer: files.Transfer | None = None  # a file that is being sent
+        self._task: asyncio.Task[None] | None = None  # of the active request, if it could not finish at once
+        self.leaving = False
         self._phase = _REQUEST
         self.deadline = NEVER
         self.bucket = NEVER
@@ -140,6 +149,8 @@ class H1Connection:
         if cycle is not None and cycle.launched:
             service.active -= 1
             cycle.disconnect()
+        if self._transfer is not None:
+            self._transfer.stop()
         self._writes.resume()
 
     def data_received(self, data: bytes) -> None:
@@ -250,7 +261,7 @@ class H1Connection:
         if service.requests == service.limit_requests:
             service.on_request_limit()
         cycle.eager = True
-        service.spawn(cycle.run(service.app))
+        self._task = service.spawn(cycle.run(service.app))
         cycle.eager = False
         if cycle.state == HELD:
             cycle.hold()
@@ -260,8 +271,9 @@ class H1Connection:
         service = self._service
         cycle = self._active
         if cycle is not None:
-            if self._writes.paused:
-                self._await_reader()
+            if self._writes.paused or self._transfer is not None:
+                if self._phase != _READER:  # what the peer sends meanwhile does not give it more time to read
+                    self._await_reader()
             elif cycle.ended:
                 self._phase = _ANSWER
                 service.deadlines.disarm(self)
@@ -282,7 +294,7 @@ class H1Connection:
         """The response of the active cycle is on its way out, all of it."""
         service, response = self._service, self._response
         cycle = self._active
-        self._active = None
+        self._active = self._task = None
         service.active -= 1
         if cycle is None:
             return
@@ -356,9 +368,33 @@ class H1Connection:
     def chunk(self, data: bytes) -> int:
         return self._response.chunk(data)
 
-    def end(self) -> None:
-        self._response.end()
+    def end(self, trailers: Headers = ()) -> None:
+        cycle = self._active
+        self._response.end(trailers if cycle is not None and cycle.head.accepts_trailers else ())
         self._finished()
+
+    def file(self, source: object, offset: int | None, count: int | None) -> FilePart:
+        return files.FilePart(source, offset, count)
+
+    async def send_file(self, part: FilePart, sent: Callable[[int], None]) -> None:
+        cycle, response = self._active, self._response
+        assert cycle is not None
+        size = response.begin_file(part.size)
+        if not size:
+            return
+        transfer = self._transfer = files.Transfer(self._transport, self._writes, part, size, sent)
+        self._schedule()
+        try:
+            await transfer.run()
+        except ConnectionError:
+            if self._active is cycle:
+                self._give_up(cycle)
+            return
+        finally:
+            self._transfer = None
+        if self._active is cycle:
+            response.end_file(transfer.left)
+            self._schedule()
 
     def inform(self, status: int, headers: Headers) -> None:
         self._response.inform(status, headers)
@@ -383,8 +419,23 @@ class H1Connection:
     def shutdown(self) -> None:
         if self.busy:
             self._response.keep_alive = False
+            if self._active is not None and self._active.endless:
+                self.hurry()
         elif self._phase != _CLOSE:
             self._close(linger=False)
+
+    def hurry(self) -> None:
+        cycle = self._active
+        if cycle is not None and cycle.state >= OPEN and not self.leaving:
+            self.leaving = True
+            cycle.hurry()
+
+    def end_stream(self) -> None:
+        cycle, task = self._active, self._task
+        if cycle is not None and cycle.endless:
+            cycle.cut()
+            if task is not None:
+                task.cancel("the server is shutting down")
 
     def on_deadline(self) -> None:
         phase = self._phase
@@ -400,17 +451,21 @@ class H1Connection:
                 self._refuse(RequestError(408, "request body took too long"))
         else:
             # A slow reader may be slow, but it has to read.
-            unwritten = self._transport.get_write_buffer_size()
+            unwritten = self._left_to_write()
             if 0 < unwritten < self._unwritten:
                 self._await_reader()
             else:
                 self.abort()
 
     def _await_reader(self) -> None:
-        self._unwritten = self._transport.get_write_buffer_size()
+        self._unwritten = self._left_to_write()
         if self._phase != _CLOSE:
             self._phase = _READER
         self._service.deadlines.arm(self, self._service.body_ticks)
+
+    def _left_to_write(self) -> int:
+        size = self._transport.get_write_buffer_size()
+        return size if self._transfer is None else size + self._transfer.left
 
     def _give_up(self, cycle: HttpCycle) -> bool:
         """Take the rest of a request away from the application; true if it can still be answered by the server."""

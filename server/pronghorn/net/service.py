@@ -50,7 +50,16 @@ class Drainable(Protocol):
         """Whether a request is being received or answered."""
 
     def shutdown(self) -> None:
-        """Finish what is in flight, say that it is the last, and close."""
+        """Finish what is in flight, say that it is the last, and close.
+
+        The application of an endless stream is told at once, through its ``receive()``.
+        """
+
+    def hurry(self) -> None:
+        """Tell the application of any response that has begun."""
+
+    def end_stream(self) -> None:
+        """End the response, if it is an endless stream, and the application that goes on with it."""
 
     def abort(self) -> None:
         """Close now, whatever is lost."""
@@ -90,19 +99,21 @@ class Service:
 
     if sys.version_info >= (3, 12):
 
-        def spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
-            """Run the application for one request: at once, up to its first wait."""
+        def spawn(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None] | None:
+            """Run the application for one request: at once, up to its first wait. Returns the task if it has one."""
             task = asyncio.Task(coroutine, loop=self.loop, context=self.context.copy(), eager_start=True)
-            if not task.done():
-                self._keep(task)
+            if task.done():
+                return None
+            return self._keep(task)
 
     else:
 
-        def spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
-            """Run the application for one request, from the next turn of the loop on."""
-            self._keep(self.loop.create_task(coroutine, context=self.context.copy()))
+        def spawn(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None] | None:
+            """Run the application for one request, from the next turn of the loop on. Returns its task."""
+            return self._keep(self.loop.create_task(coroutine, context=self.context.copy()))
 
-    def _keep(self, task: asyncio.Task[None]) -> None:
+    def _keep(self, task: asyncio.Task[None]) -> asyncio.Task[None]:
         # The loop keeps weak references only.
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
+        return task

@@ -103,10 +103,19 @@ class HttpParser(Protocol):
 
 
 class FilePart(Protocol):
-    """A stretch of an open file that is to be sent, `size` bytes long."""
+    """A stretch of an open file that is to be sent: `size` bytes of descriptor `fd`, from `offset` on."""
+
+    @property
+    def fd(self) -> int: ...
+
+    @property
+    def offset(self) -> int: ...
 
     @property
     def size(self) -> int: ...
+
+    def moved(self, size: int) -> None:
+        """`size` more bytes of it were sent."""
 
     def small(self) -> bytes | None:
         """The content, if it is so little that it is better read and sent like any other body; else None."""
