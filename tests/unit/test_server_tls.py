@@ -1,0 +1,158 @@
+"""TLS over real connections: versions, client certificates, a certificate that is replaced, and clients that keep silent."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import ssl
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import trustme
+
+from tests.support.process import PATIENCE, ServerProcess, serving
+
+SERVED = ("--app-dir", str(Path(__file__).resolve().parent.parent / "support"))
+FILES = ("--ssl-certfile", "cert.pem", "--ssl-keyfile", "key.pem")
+LOOPS = pytest.mark.parametrize("loop", ["uvloop", "asyncio"])
+
+
+@pytest.fixture(scope="module")
+def authority() -> trustme.CA:
+    return trustme.CA()
+
+
+@pytest.fixture
+def folder(tmp_path: Path, authority: trustme.CA) -> Path:
+    issue(tmp_path, authority)
+    return tmp_path
+
+
+def issue(folder: Path, authority: trustme.CA) -> bytes:
+    issued = authority.issue_cert("localhost")
+    for name, pem in (("cert", issued.cert_chain_pems[0]), ("key", issued.private_key_pem)):
+        pem.write_to_path(folder / f"{name}.new")
+        os.replace(folder / f"{name}.new", folder / f"{name}.pem")  # noqa: PTH105
+    return ssl.PEM_cert_to_DER_cert(issued.cert_chain_pems[0].bytes().decode())
+
+
+def client_context(authority: trustme.CA, certificate: trustme.LeafCert | None = None) -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    authority.configure_trust(context)
+    if certificate is not None:
+        certificate.configure_cert(context)
+    return context
+
+
+@contextlib.contextmanager
+def secure(folder: Path, *flags: str) -> Iterator[ServerProcess]:
+    with serving(folder, "served:app", *SERVED, *FILES, *flags) as server:
+        yield server
+
+
+def certificate_of(server: ServerProcess, context: ssl.SSLContext) -> bytes | None:
+    with server.connect(context) as client:
+        assert isinstance(client.sock, ssl.SSLSocket)
+        return client.sock.getpeercert(binary_form=True)
+
+
+@LOOPS
+def test_a_renewed_certificate_is_used_without_a_restart(
+    folder: Path, authority: trustme.CA, loop: str
+) -> None:
+    context = client_context(authority)
+    with secure(folder, "--loop", loop) as server, server.connect(context) as old:
+        assert old.get("/").text == "hello"
+        renewed = issue(folder, authority)
+        server.stderr.wait_for("Loaded the new certificate.")
+        assert certificate_of(server, context) == renewed
+        assert server.get(tls=context).text == "hello"
+        assert old.get("/").text == "hello", "who is there stays"
+        (folder / "cert.pem").write_text("broken\n")
+        line = server.stderr.wait_for("The new certificate cannot be used, the old one stays")
+        assert "cert.pem holds no certificate in PEM form" in line
+        assert certificate_of(server, context) == renewed
+
+
+@pytest.mark.parametrize(
+    ("flags", "served"),
+    [
+        ((), {"TLSv1.2", "TLSv1.3"}),
+        (("--ssl-min-version", "1.2"), {"TLSv1.2", "TLSv1.3"}),
+        (("--ssl-min-version", "1.3"), {"TLSv1.3"}),
+        (("--ssl-version", "772"), {"TLSv1.3"}),
+    ],
+)
+def test_the_oldest_version(
+    folder: Path, authority: trustme.CA, flags: tuple[str, ...], served: set[str]
+) -> None:
+    taken = set()
+    with secure(folder, *flags) as server:
+        for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
+            context = client_context(authority)
+            context.minimum_version = context.maximum_version = version
+            with contextlib.suppress(ssl.SSLError, ConnectionError), server.connect(context) as client:
+                assert client.get("/").text == "hello"
+                assert isinstance(client.sock, ssl.SSLSocket)
+                taken.add(client.sock.version())
+    assert taken == served
+
+
+@LOOPS
+def test_client_certificates(folder: Path, authority: trustme.CA, loop: str) -> None:
+    friends, strangers = trustme.CA(), trustme.CA()
+    friends.cert_pem.write_to_path(folder / "friends.pem")
+    with secure(folder, "--loop", loop, "--ssl-cert-reqs", "2", "--ssl-ca-certs", "friends.pem") as server:
+        friend = client_context(authority, friends.issue_cert("friend"))
+        stranger = client_context(authority, strangers.issue_cert("stranger"))
+        assert server.get(tls=friend).text == "hello"
+        for context in (client_context(authority), stranger):
+            # With TLS 1.3 the client is done before the server has looked at its certificate.
+            with pytest.raises((ssl.SSLError, ConnectionError, AssertionError)):
+                server.get(tls=context)
+        # Whose certificates are good can change while serving, as the server's own can.
+        strangers.cert_pem.write_to_path(folder / "friends.new")
+        os.replace(folder / "friends.new", folder / "friends.pem")  # noqa: PTH105
+        server.stderr.wait_for("Loaded the new certificate.")
+        assert server.get(tls=stranger).text == "hello"
+        with pytest.raises((ssl.SSLError, ConnectionError, AssertionError)):
+            server.get(tls=friend)
+
+
+def test_optional_client_certificates(folder: Path, authority: trustme.CA) -> None:
+    friends = trustme.CA()
+    friends.cert_pem.write_to_path(folder / "friends.pem")
+    with secure(folder, "--ssl-cert-reqs", "1", "--ssl-ca-certs", "friends.pem") as server:
+        for certificate in (None, friends.issue_cert("friend")):
+            assert server.get(tls=client_context(authority, certificate)).text == "hello"
+        stranger = client_context(authority, trustme.CA().issue_cert("stranger"))
+        with pytest.raises((ssl.SSLError, ConnectionError, AssertionError)):
+            server.get(tls=stranger)
+
+
+@LOOPS
+def test_a_handshake_that_does_not_come_is_not_waited_for(
+    folder: Path, authority: trustme.CA, loop: str
+) -> None:
+    with secure(folder, "--loop", loop, "--timeout-header", "0.3") as server:
+        port = server.port
+        begun = time.monotonic()
+        with socket.create_connection(("127.0.0.1", port), PATIENCE) as silent:
+            with contextlib.suppress(ConnectionResetError):
+                assert silent.recv(1) == b""
+            assert time.monotonic() - begun < PATIENCE / 2
+        assert server.get(tls=client_context(authority)).text == "hello"
+
+
+@LOOPS
+def test_noise_instead_of_a_handshake(folder: Path, authority: trustme.CA, loop: str) -> None:
+    with secure(folder, "--loop", loop) as server:
+        with socket.create_connection(("127.0.0.1", server.port), PATIENCE) as noisy:
+            noisy.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+            with contextlib.suppress(ConnectionResetError):
+                while noisy.recv(65536):
+                    pass
+        assert server.get(tls=client_context(authority)).text == "hello"
