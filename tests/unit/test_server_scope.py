@@ -144,6 +144,24 @@ def test_a_unix_peer_is_trusted_only_when_said(tmp_path: Path, socket_path: Path
     assert shown["scheme"] == ["str", "'https'" if believed else "'http'"]
 
 
+def test_other_forwarding_headers_count_where_they_are_named(tmp_path: Path) -> None:
+    fields = (
+        "X-Forwarded-For: 198.51.100.1",
+        'Forwarded: for=198.51.100.1, for="[2001:db8::7]:4711";proto=https;host=example.com',
+        "X-Forwarded-Prefix: /shop",
+    )
+    flags = ("--forwarded-headers", "forwarded,x-forwarded-prefix", "--forwarded-hops", "1")
+    with serving(tmp_path, "served:app", *SERVED, *flags) as server:
+        shown = scope_of(server, "/scope", *fields)
+        assert shown["client"] == ["tuple", "('2001:db8::7', 4711)"]
+        assert shown["scheme"] == ["str", "'https'"]
+        assert "(b'host', b'example.com')" in shown["headers"][1]
+        assert (shown["root_path"][1], shown["path"][1]) == ("'/shop'", "'/shop/scope'")
+        assert shown["raw_path"] == ["bytes", "b'/shop/scope'"]
+        # What is not there changes nothing, on the same connection neither.
+        assert scope_of(server, "/scope", fields[0])["client"][1].startswith("('127.0.0.1', ")
+
+
 def test_the_access_log_has_the_address_of_the_client_behind_the_proxy(tmp_path: Path) -> None:
     with serving(tmp_path, "served:app", *SERVED) as server:
         with server.connect() as client:
