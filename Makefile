@@ -79,14 +79,18 @@ lint: $(READY) ## Check style, types and shell scripts; change nothing
 	@scripts/lint
 
 .PHONY: bench
-bench: ## Compare CPU time per request with other servers, in turns (BENCH_ARGS="--rounds 2 --json out.json")
-	@"$$(scripts/python)" scripts/bench $(BENCH_ARGS)
+bench: ## Compare CPU time per request with other servers, in turns (BENCH_ARGS=--quick, BENCH_PYTHON=python3.13)
+	@"$$(scripts/python)" -m scripts.bench $(BENCH_ARGS)
+
+.PHONY: bench-check
+bench-check: ## Compare instructions per request with the committed numbers (BENCH_ARGS=--update writes them)
+	@"$$(scripts/python)" -m scripts.bench.check $(BENCH_ARGS)
 
 ##@ Housekeeping
 
 .PHONY: clean
 clean: ## Remove environments, caches and build results; containers are `make down`
-	@rm -rf .venv .venv-bench .bench build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache .coverage
+	@rm -rf .venv .venv-bench* .bench build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache .coverage
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .PHONY: help

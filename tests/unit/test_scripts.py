@@ -1,10 +1,8 @@
-"""The scripts that make calls: which Python is found, how tests are counted, what the benchmark reckons."""
+"""The scripts that make calls: which Python is found, how tests are counted."""
 
 from __future__ import annotations
 
-import argparse
 import importlib.util
-import os
 import shutil
 import subprocess
 import sys
@@ -194,71 +192,3 @@ def test_a_kind_that_overruns_its_time_is_stopped_and_counts_as_failed(
     assert outcome.failed == 1
     assert outcome.remark == "stopped after 10 minutes"
     assert "torn down" in capfd.readouterr().out
-
-
-# ---- scripts/bench --------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def bench() -> ModuleType:
-    return load("bench")
-
-
-def test_cpu_time_is_that_of_the_process_and_its_children(bench: ModuleType) -> None:
-    """Between two readings of times(2), which counts this process and the children it waited for."""
-    subprocess.run([sys.executable, "-c", "sum(range(10**6))"], check=True)
-    lower = sum(os.times()[:4])
-    measured = bench.cpu_seconds(os.getpid())
-    upper = sum(os.times()[:4])
-    # times(2) and stat round each of the four figures down to a tick by themselves.
-    slack = 4 / bench.TICKS
-    assert lower - slack <= measured <= upper + slack
-
-
-def test_the_cpu_time_of_living_children_counts(bench: ModuleType) -> None:
-    burn = "import time\nwhile time.process_time() < 0.3: pass\nprint(flush=True)\ninput()"
-    with subprocess.Popen(
-        [sys.executable, "-c", burn], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    ) as child:
-        assert child.stdout is not None
-        child.stdout.readline()
-        with_child = bench.cpu_seconds(os.getpid())
-        of_child = bench.cpu_seconds(child.pid)
-        child.communicate(b"\n")
-    assert of_child >= 0.3 - 2 / bench.TICKS
-    assert with_child >= of_child
-
-
-def test_ratios_are_taken_round_by_round(bench: ModuleType) -> None:
-    def sample(number: int, server: str, cpu: float) -> object:
-        return bench.Sample(number, server, "w", 1000, cpu, 1000.0)
-
-    # The machine is twice as slow in round 2: costs change, the ratio does not.
-    samples = [sample(1, "a", 0.02), sample(1, "b", 0.04), sample(2, "a", 0.04), sample(2, "b", 0.08)]
-    assert bench.ratios(samples, "a", "w", "b") == [0.5, 0.5]
-    rows = bench.summarise(samples, "b")
-    assert [(row["server"], row["cpu_us_per_request"], row["ratio"]) for row in rows] == [
-        ("a", 30.0, 0.5),
-        ("b", 60.0, 1.0),
-    ]
-    assert "0.50" in bench.table(rows, "b")
-
-
-def test_a_server_comes_from_the_command_line(bench: ModuleType) -> None:
-    options: argparse.Namespace = bench.parse(
-        ["--servers", "uvicorn", "--server", "mine=run {app} --port {port}"]
-    )
-    assert [server.name for server in options.servers] == ["uvicorn", "mine"]
-    assert options.servers[1].command == "run {app} --port {port}"
-
-
-@pytest.mark.parametrize(
-    "arguments", [["--server", "no-command"], ["--servers", "nobody"], ["--servers", ""]]
-)
-def test_nonsense_is_a_usage_error(
-    arguments: list[str], bench: ModuleType, capsys: pytest.CaptureFixture[str]
-) -> None:
-    with pytest.raises(SystemExit) as error:
-        bench.parse(arguments)
-    assert error.value.code == 2
-    assert "error:" in capsys.readouterr().err

@@ -1,0 +1,70 @@
+"""Requests through the server inside one process: `python -m scripts.bench.inprocess WORKLOAD COUNT`, run under callgrind.
+
+The transport is scripted and what is written to it is dropped: no socket, no event from the kernel, nothing that differs
+from run to run. Parser, scope, cycle, response and task are all the real ones.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import sys
+from typing import Any
+
+from pronghorn.asgi.http import NullObserver
+from pronghorn.net.h1_connection import H1Connection
+from pronghorn.wire.headers import DefaultHeaders
+from scripts.bench.apps import raw
+from tests.support.scripted import ScriptedTransport, make_service
+
+_HEAD = b" HTTP/1.1\r\nHost: 127.0.0.1:8000\r\nUser-Agent: bench\r\nAccept: */*\r\n"
+_GET = b"GET /" + _HEAD + b"\r\n"
+_POST = b"POST /" + _HEAD + b"Content-Length: 10240\r\n\r\n" + b"x" * 10_240
+
+# Application, what one request is, and how its response ends.
+WORKLOADS = {
+    "get": (raw.hello, _GET, raw.HELLO),
+    "post": (raw.echo, _POST, b"x"),
+    "stream": (raw.stream, _GET, b"0\r\n\r\n"),
+}
+
+
+class _Count(ScriptedTransport):
+    """Drops what is written and counts the responses that ended."""
+
+    def __init__(self, ending: bytes) -> None:
+        super().__init__()
+        self._ending = ending
+        self.responses = 0
+
+    def write(self, data: Any) -> None:
+        if data.endswith(self._ending):
+            self.responses += 1
+
+    def writelines(self, list_of_data: Any) -> None:
+        self.write(b"".join(list_of_data))
+
+
+async def requests(workload: str, count: int) -> int:
+    """One request after the other on one connection; how many were answered."""
+    app, request, ending = WORKLOADS[workload]
+    # Without a date, whose second would change at another request in each run.
+    defaults = DefaultHeaders(server=b"pronghorn", date=False)
+    service = make_service(app, observer=NullObserver(), defaults=defaults)
+    transport = _Count(ending)
+    transport.connect(H1Connection(service))
+    for number in range(1, count + 1):
+        transport.feed(request)
+        while transport.responses < number:  # noqa: ASYNC110 - the turns of the loop are counted too, nothing is waited for
+            await asyncio.sleep(0)
+    return transport.responses
+
+
+if __name__ == "__main__":
+    # Start-up leaves another number of objects behind with every version of a library: not to be collected here.
+    gc.collect()
+    gc.freeze()
+    wanted = int(sys.argv[2])
+    answered = asyncio.run(requests(sys.argv[1], wanted))
+    if answered != wanted:
+        sys.exit(f"{answered} answers to {wanted} requests")

@@ -1,0 +1,111 @@
+"""What is measured, as data: what is asked for, the answer that makes a measurement valid, and the targets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+HELLO = b"Hello, world!"
+LARGE = b"x" * 10_240
+ITEM = b'{"id":7,"name":"pronghorn","tags":["fast","strict"],"price":9.5}'
+DEPTH = 16
+
+Kind = Literal["load", "start", "rss", "connections"]
+UNITS: dict[Kind, str] = {"load": "µs", "start": "ms", "rss": "MB", "connections": "KB"}
+
+# wrk counts each answer of a pipeline by itself.
+_PIPELINE = f"""local many
+init = function() many = string.rep(wrk.format("GET"), {DEPTH}) end
+request = function() return many end
+"""
+_POST = """wrk.method = "POST"
+wrk.headers["Content-Type"] = "application/octet-stream"
+wrk.body = string.rep("x", 10240)
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """One row of the table. `script` is wrk's, in Lua; `targets` are ratios of ours to the server named."""
+
+    key: str
+    title: str
+    app: str = "raw:hello"
+    path: str = "/"
+    answer: bytes = HELLO
+    kind: Kind = "load"
+    body: bytes | None = None
+    script: str = ""
+    connections: int = 64
+    pipelined: int = 1
+    access_log: bool = False
+    nginx: bool = False
+    # A constant answer to GET, which a server without ASGI can give too.
+    constant: bool = False
+    targets: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def unit(self) -> str:
+        """What the figures count; of a load, CPU time per request."""
+        return UNITS[self.kind]
+
+    @property
+    def method(self) -> str:
+        """GET, or POST where there is a body."""
+        return "GET" if self.body is None else "POST"
+
+
+def _targets(uvicorn: float, granian: float) -> dict[str, float]:
+    return {"uvicorn": uvicorn, "granian": granian}
+
+
+WORKLOADS = {
+    workload.key: workload
+    for workload in (
+        Workload("get", "GET 13 B", constant=True, targets=_targets(0.62, 0.72)),
+        Workload(
+            "get10k",
+            "GET 10 KB",
+            app="raw:large",
+            path="/10k",
+            answer=LARGE,
+            constant=True,
+            targets=_targets(0.62, 0.80),
+        ),
+        Workload(
+            "stream", "10 x 1 KB streamed", app="raw:stream", answer=LARGE, targets=_targets(0.75, 0.55)
+        ),
+        Workload(
+            "post",
+            "POST 10 KB echo",
+            app="raw:echo",
+            answer=LARGE,
+            body=LARGE,
+            script=_POST,
+            targets=_targets(0.60, 0.65),
+        ),
+        Workload("access", "GET, access log on", access_log=True, targets=_targets(0.35, 0.60)),
+        Workload(
+            "pipelined",
+            f"GET, {DEPTH} pipelined",
+            script=_PIPELINE,
+            pipelined=DEPTH,
+            constant=True,
+            targets=_targets(0.60, 0.80),
+        ),
+        Workload("nginx", "GET behind Nginx, Unix socket", nginx=True, constant=True),
+        Workload("fastapi", "FastAPI JSON, async def", app="fastapi_json:app", path="/async", answer=ITEM),
+        Workload("fastapi-sync", "FastAPI JSON, def", app="fastapi_json:app", path="/sync", answer=ITEM),
+        Workload("io", "10 ms of I/O, 512 connections", app="raw:wait", connections=512),
+        Workload("start", "start to first answer", kind="start", constant=True, targets=_targets(0.8, 0.9)),
+        Workload("rss", "RSS, idle", kind="rss", constant=True, targets=_targets(0.9, 0.5)),
+        Workload(
+            "connections",
+            "RSS, each idle connection",
+            kind="connections",
+            connections=1000,
+            constant=True,
+            targets=_targets(0.55, 0.9),
+        ),
+    )
+}
