@@ -146,13 +146,15 @@ def write(
     (folder / "results.svg").write_text(picture)
 
 
-def page(rows: Sequence[report.Row], names: Sequence[str], caption: str, missing: Missing) -> str:
+def page(
+    rows: Sequence[report.Row], names: Sequence[str], caption: str, versions: Sequence[str], missing: Missing
+) -> str:
     """The page of the docs with the figures of one run."""
     met, measured = report.count(rows)
     parts = [
         "# Benchmark results",
         "<!-- Written by `make bench`. -->",
-        f"{caption}. How they are taken and what they mean: [Performance](../performance.md).",
+        f"{caption}. {', '.join(versions)}. How they are taken and what they mean: [Performance](../performance.md).",
         "![Every server relative to uvicorn](results.svg)",
         f"## Pronghorn beside the targets\n\n{met} of {measured} met.",
         report.as_markdown(report.comparison(rows)),
@@ -175,7 +177,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     python = environment.prepare()
     environment.allow_connections()
     server_core, load_core = environment.cores() or (None, None)
-    facts = environment.machine(python)
+    facts, packages = environment.machine(python), environment.packages(python)
     if load_core is None:
         print("One core only: server and generator share it, and the figures are of little use.")
     else:
@@ -199,12 +201,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for line in report.why_not(missing):
         print(f"{report.NONE} {line}")
     facts |= {"rounds": options.rounds, "seconds": options.seconds, "date": time.strftime("%Y-%m-%d")}
+    versions = [f"{package} {version}" for package, version in packages.items()]
     caption = (
         f"CPython {facts['python']}, {facts['cpu']}, {facts['date']}; "
-        f"{options.rounds} rounds of {options.seconds} s, one worker, one core"
+        f"rounds: {options.rounds}, {options.seconds} s each; one worker on one core"
     )
     everything = {
         **facts,
+        "packages": packages,
         "samples": [asdict(sample) for sample in samples],
         "missing": report.why_not(missing),
     }
@@ -212,7 +216,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options.output,
         rows,
         everything,
-        page(rows, names, caption, missing),
+        page(rows, names, caption, versions, missing),
         chart.draw(rows, names, caption),
     )
     print(f"Every figure, the page and the picture: {options.output}")

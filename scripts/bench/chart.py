@@ -32,14 +32,16 @@ def draw(rows: Sequence[Row], servers: Sequence[str], caption: str) -> str:
     names = [name for name in servers if any(name in row.ratios[BASELINE] for row in shown)]
     colours = {name: COLOURS[index % len(COLOURS)] for index, name in enumerate(names)}
     parts, y = _legend(names, colours, caption)
-    top = y
+    top, bars = y, []
     for row in shown:
         drawn, y = _row(row, names, colours, y)
-        parts += drawn
-    one = LEFT + SCALE / MOST
+        bars += drawn
+    one = f"{LEFT + SCALE / MOST:.1f}"
+    # Before the bars, so that it lies behind them and their numbers.
     parts.append(
-        f'<line class="line" stroke-dasharray="3 3" x1="{one:.1f}" y1="{top}" x2="{one:.1f}" y2="{y - GAP}"/>'
+        f'<line class="line" stroke-dasharray="3 3" x1="{one}" y1="{top}" x2="{one}" y2="{y - GAP}"/>'
     )
+    parts += bars
     width = LEFT + SCALE + RIGHT
     head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {y}" width="{width}" height="{y}" role="img">'
     return "\n".join(
@@ -49,7 +51,7 @@ def draw(rows: Sequence[Row], servers: Sequence[str], caption: str) -> str:
 
 def _legend(names: Sequence[str], colours: dict[str, str], caption: str) -> tuple[list[str], int]:
     parts = [
-        f'<text class="title" x="0" y="16">Relative to {BASELINE} (1.00, the dashed line); shorter is better</text>',
+        f'<text class="title" x="0" y="16">Relative to {BASELINE} (1.00, dashed); shorter is better. The mark is our target.</text>',
         f'<text class="small" x="0" y="32">{escape(caption)}</text>',
     ]
     x = 0

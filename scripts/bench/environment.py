@@ -53,14 +53,21 @@ def allow_connections() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
 
 
+def packages(python: Path) -> dict[str, str]:
+    """The versions of what is compared, and of what they share."""
+    code = "import importlib.metadata as m, sys; print(*map(m.version, sys.argv[1:]))"
+    listed = subprocess.check_output([python, "-c", code, *PACKAGES], text=True).split()
+    return dict(zip(PACKAGES, listed, strict=True))
+
+
 def machine(python: Path) -> dict[str, object]:
     """What a reader of the figures needs to know about where they come from. Call it before the first turn."""
     cpu = re.search(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text())
-    versions = "import importlib.metadata as m, sys; print(*map(m.version, sys.argv[1:]))"
-    listed = subprocess.check_output([python, "-c", versions, *PACKAGES], text=True).split()
+    describe = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--exclude=*"]
+    commit = subprocess.run(describe, capture_output=True, text=True, check=False).stdout.strip()
     return {
+        "commit": commit,
         "python": subprocess.check_output([python, "-V"], text=True).split()[1],
-        "packages": dict(zip(PACKAGES, listed, strict=True)),
         "kernel": platform.release(),
         "cpu": cpu[1] if cpu else platform.machine(),
         "cores": os.cpu_count(),

@@ -33,6 +33,15 @@ class Sample:
     value: float
     rate: float | None = None
 
+    @classmethod
+    def of(
+        cls, number: int, server: Server, workload: Workload, value: float, rate: float | None = None
+    ) -> Sample:
+        """Rounded to what such a measurement can tell."""
+        return cls(
+            number, server.name, workload.key, round(value, 3), rate if rate is None else round(rate, 1)
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Setup:
@@ -50,20 +59,15 @@ def measure(number: int, server: Server, workload: Workload, setup: Setup) -> Sa
     """Run one turn."""
     if workload.kind == "start":
         value = statistics.median(_start(server, workload, setup) for _ in range(STARTS))
-        return Sample(number, server.name, workload.key, value)
+        return Sample.of(number, server, workload, value)
     with _ready(server, workload, setup) as (target, port):
         if workload.kind == "load":
             value, rate = _load(target, port, workload, setup)
-            return Sample(number, server.name, workload.key, value, rate)
-        for _ in range(50):
-            ask(port, workload)
-        time.sleep(0.3)
-        idle = proc.resident_kilobytes(target.process.pid)
-        if workload.kind == "rss":
-            return Sample(number, server.name, workload.key, idle / 1024)
-        with _idle(port, workload):
-            used = proc.resident_kilobytes(target.process.pid) - idle
-        return Sample(number, server.name, workload.key, used / workload.connections)
+            return Sample.of(number, server, workload, value, rate)
+        value = (
+            _resident(target) / 1024 if workload.kind == "rss" else _per_connection(target, port, workload)
+        )
+        return Sample.of(number, server, workload, value)
 
 
 # ---- Answers --------------------------------------------------------------------------------------------------------
@@ -203,27 +207,39 @@ def _start(server: Server, workload: Workload, setup: Setup) -> float:
         return (time.monotonic() - before) * 1e3
 
 
-@contextlib.contextmanager
-def _idle(port: int, workload: Workload) -> Iterator[None]:
-    """Connections that had one answer each, are kept open, and do nothing."""
-    request = f"GET {workload.path} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode()
+def _resident(server: Running) -> int:
+    """Kilobytes, once what the last answer set off has come to rest."""
+    time.sleep(0.3)
+    return proc.resident_kilobytes(server.process.pid)
+
+
+def _per_connection(server: Running, port: int, workload: Workload) -> float:
+    """Kilobytes that one more connection costs, after the first tenth, which pays for threads, pools and caches."""
+    first = workload.connections // 10
+    poll = select.poll()
     with contextlib.ExitStack() as stack:
-        opened: list[socket.socket] = []
-        for _ in range(workload.connections):
-            connection = stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=5))
-            connection.sendall(request)
-            received = b""
-            while workload.answer not in received:
-                data = connection.recv(65_536)
-                if not data:
-                    raise BenchError(f"it closed connection {len(opened) + 1} of {workload.connections}")
-                received += data
-            opened.append(connection)
-        time.sleep(0.3)
-        poll = select.poll()
-        for connection in opened:
-            poll.register(connection, select.POLLIN)
+        _open_idle(port, workload, first, stack, poll)
+        before = _resident(server)
+        _open_idle(port, workload, workload.connections - first, stack, poll)
+        used = _resident(server) - before
         closed = poll.poll(0)
         if closed:
             raise BenchError(f"it closed {len(closed)} of {workload.connections} idle connections")
-        yield
+    return used / (workload.connections - first)
+
+
+def _open_idle(
+    port: int, workload: Workload, count: int, stack: contextlib.ExitStack, poll: select.poll
+) -> None:
+    """Connections that had one answer each, are kept open, and do nothing."""
+    request = f"GET {workload.path} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode()
+    for _ in range(count):
+        connection = stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=5))
+        connection.sendall(request)
+        received = b""
+        while workload.answer not in received:
+            data = connection.recv(65_536)
+            if not data:
+                raise BenchError("it closed a new connection")
+            received += data
+        poll.register(connection, select.POLLIN)

@@ -57,7 +57,9 @@ def summarise(samples: Sequence[Sample]) -> list[Row]:
         cells = {name: _cell([s for s in of_row if s.server == name]) for name in names}
         against = {
             baseline: {
-                name: statistics.median(found) for name in names if (found := ratios(of_row, name, baseline))
+                name: round(statistics.median(found), 4)
+                for name in names
+                if (found := ratios(of_row, name, baseline))
             }
             for baseline in BASELINES
             if baseline in names
