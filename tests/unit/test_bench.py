@@ -11,7 +11,7 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from scripts.bench import __main__ as command
-from scripts.bench import chart, check, environment, measure, proc, report, servers
+from scripts.bench import chart, check, environment, inprocess, measure, proc, report, servers
 from scripts.bench.measure import Sample
 from scripts.bench.servers import SERVERS, BenchError, Server
 from scripts.bench.workloads import WORKLOADS
@@ -129,6 +129,11 @@ def test_more_than_five_percent_is_slower(now: dict[str, int], good: bool, said:
     lines, within = check.compare(now, {"get": 1000})
     assert within is good
     assert said in lines[0]
+
+
+@pytest.mark.parametrize("workload", check.WORKLOADS)
+async def test_what_is_counted_is_answered(workload: str) -> None:
+    assert await inprocess.requests(workload, 3) == 3
 
 
 def test_a_lost_log_line_spoils_the_figure(tmp_path: Path) -> None:
