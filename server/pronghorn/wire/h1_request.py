@@ -6,8 +6,8 @@ finds the pieces of a head; what the pieces mean is decided in this module, once
 * a request whose length can be read in two ways is refused, never repaired (§6.1, §6.3);
 * a head without exactly one usable Host is refused (§3.2);
 * only the versions that we speak are answered as such (§2.3);
-* a header that could pass for a proxy's in another spelling (``X_Forwarded_For``) is dropped, because gateways that
-  turn names into environment variables cannot tell the two apart.
+* a header that could pass for a proxy's or for one of framing in another spelling (``X_Forwarded_For``,
+  ``Content_Length``) is dropped, because gateways that turn names into environment variables cannot tell the two apart.
 """
 
 import re
@@ -33,7 +33,7 @@ _FORWARDING: Final = frozenset(
         b"x-request-id",
     )
 )
-_TWINS: Final = frozenset(name.replace(b"-", b"_") for name in _FORWARDING if b"-" in name)
+_TWINS: Final = frozenset(name.replace(b"-", b"_") for name in _FORWARDING | _FRAMING if b"-" in name)
 _NOTABLE: Final = _FRAMING | _FORWARDING | _TWINS
 
 # RFC 9110 §8.6 gives no upper bound; 19 digits are what a signed 64-bit length can hold.
