@@ -189,7 +189,7 @@ def test_authority(host: bytes, port: bytes | None, tls: bool, field: bytes | No
 
 def test_the_host_field_is_replaced_and_the_server_s_own_list_is_not_touched() -> None:
     headers = [(b"host", b"inside"), (b"x-forwarded-host", b"far, near")]
-    scope = applied(headers="x-forwarded-host") | {"headers": headers}
+    scope: Scope = {**applied(headers="x-forwarded-host"), "headers": headers}
     TrustedProxies("*", headers="x-forwarded-host").apply(scope)
     assert scope["headers"] == [(b"host", b"near"), (b"x-forwarded-host", b"far, near")]
     assert headers[0] == (b"host", b"inside")

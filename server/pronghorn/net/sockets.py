@@ -22,6 +22,13 @@ if TYPE_CHECKING:
 _SAME_PORT_ATTEMPTS = 5
 
 
+class AlreadyListening(socket.socket):
+    """A listening socket that keeps its backlog, whatever the loop thinks that it should be."""
+
+    def listen(self, backlog: int = 0, /) -> None:
+        """It does."""
+
+
 @dataclass(slots=True)
 class Listener:
     """One listening socket, and what is known about where it came from.

@@ -25,7 +25,7 @@ from pronghorn.errors import StartupError
 from pronghorn.net.deadlines import TICK, Deadlines, Ticker
 from pronghorn.net.h1_connection import H1Connection
 from pronghorn.net.service import Service
-from pronghorn.net.sockets import Listener, describe, open_listeners
+from pronghorn.net.sockets import AlreadyListening, Listener, describe, open_listeners
 from pronghorn.observe import access
 from pronghorn.observe.health import HealthEndpoint, QuietProbes
 from pronghorn.runtime import Runtime, load, loop_factory
@@ -228,13 +228,18 @@ class Server:
             if sys.version_info >= (3, 13):
                 # From then on the loops remove the file when the server closes, an inherited one as well.
                 create = functools.partial(create, cleanup_socket=False)
+        backlog = self.config.backlog
+        if isinstance(loop, asyncio.SelectorEventLoop):
+            # What asyncio calls backlog is also how often it tries to accept in one turn, and it goes on trying when it is
+            # out of descriptors: with a traceback for each of 2048 attempts, each second. One a turn is enough.
+            listener.sock, backlog = AlreadyListening(fileno=listener.sock.detach()), 1
         return await create(
             functools.partial(H1Connection, service),
             sock=listener.sock,
             ssl=None if runtime.tls is None else runtime.tls.context,
             # Before a TLS handshake is done there is no connection that could have a deadline of its own.
             ssl_handshake_timeout=None if runtime.tls is None else self.config.timeout_header,
-            backlog=self.config.backlog,
+            backlog=backlog,
         )
 
     def _stop_at_limit(self) -> None:
