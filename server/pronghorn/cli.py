@@ -275,7 +275,7 @@ def _healthcheck_command() -> click.Command:
             uds=values["uds"],
             path=values["health_path"],
             timeout=seconds,
-            tls=values["ssl_certfile"] is not None,
+            tls=values["ssl_certfile"] is not None or values["ssl_context_factory"] is not None,
         )
         click.echo(line, err=not ok)
         if not ok:

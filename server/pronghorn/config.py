@@ -478,6 +478,12 @@ class Config:
         help="Ciphers of TLS 1.2 in OpenSSL's notation. It does not set a minimum version.",
     )
 
+    ssl_context_factory: str | Callable[..., Any] | None = option(
+        kinds.Reference(),
+        group=TLS,
+        help="Makes the TLS context itself: called with the configuration and a function that makes the usual one.",
+    )
+
     environ: InitVar[MutableMapping[str, str] | None] = None
 
     def __post_init__(self, environ: MutableMapping[str, str] | None) -> None:

@@ -67,6 +67,18 @@ class ImportedApp(Kind):
         return value if callable(value) else super().from_data(value)
 
 
+class Reference(ImportedApp):
+    """A function by name, "module:attribute", or in code the function itself."""
+
+    metavar = "MODULE:ATTRIBUTE"
+
+    def from_text(self, text: str) -> str:
+        """Whether there is one of that name is found out when it is imported."""
+        if not re.fullmatch(_IMPORT_STRING, text):
+            raise ValueError(f"{text!r} is not module:attribute")
+        return text
+
+
 class File(Kind):
     """A path that must lead to a file that can be read, or to a folder."""
 

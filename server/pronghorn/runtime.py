@@ -7,6 +7,7 @@ be wrong with what the values name is found here, before a request could meet it
 import asyncio
 import importlib.util
 import logging
+import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -27,6 +28,8 @@ from pronghorn.wire.limits import RequestLimits
 from pronghorn.wire.ports import HttpParser, Inbound
 
 SERVER_NAME = b"pronghorn"
+
+_FACTORY = "--ssl-context-factory"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,9 +154,10 @@ def _imported(name: str, option: str, app_dir: str | None) -> Any:
 
 
 def _tls(config: Config) -> ReloadingTls | None:
-    if config.ssl_certfile is None:
+    factory = config.ssl_context_factory
+    if config.ssl_certfile is None and factory is None:
         return None
-    make = partial(
+    make: Callable[[], ssl.SSLContext] = partial(
         create_context,
         certfile=config.ssl_certfile,
         keyfile=config.ssl_keyfile,
@@ -164,7 +168,19 @@ def _tls(config: Config) -> ReloadingTls | None:
         ca_certs=config.ssl_ca_certs,
         ciphers=config.ssl_ciphers,
     )
+    if factory is not None:
+        function = factory if callable(factory) else _imported(factory, _FACTORY, config.app_dir)
+        make = partial(_made_by, function, config, make)
     files = [
         file for file in (config.ssl_certfile, config.ssl_keyfile, config.ssl_ca_certs) if file is not None
     ]
     return ReloadingTls(make, files, logging.getLogger("pronghorn.error"))
+
+
+def _made_by(
+    factory: Callable[..., Any], config: Config, usual: Callable[[], ssl.SSLContext]
+) -> ssl.SSLContext:
+    context = factory(config, usual)
+    if not isinstance(context, ssl.SSLContext):
+        raise UsageError(f"it returned {type(context).__name__}, not a context", option=_FACTORY)
+    return context

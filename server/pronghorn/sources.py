@@ -190,11 +190,11 @@ def _without_effect(found: Resolution) -> list[str]:
             idle += [(other, f"beside {OPTIONS[name].flag}") for other in ("host", "port")]
     if values["uds"] is None:
         idle += [(name, "without --uds") for name in ("uds_mode", "uds_group")]
-    if values["ssl_certfile"] is None:
+    if values["ssl_certfile"] is None and values["ssl_context_factory"] is None:
         idle += [
             (name, "without --ssl-certfile, the server does not speak TLS")
             for name in OPTIONS
-            if name.startswith("ssl_") and name not in {"ssl_certfile", "ssl_keyfile"}
+            if name.startswith("ssl_") and name not in {"ssl_certfile", "ssl_keyfile", "ssl_context_factory"}
         ]
     if not values["proxy_headers"]:
         names = ("forwarded_headers", "forwarded_hops")

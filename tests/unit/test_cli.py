@@ -61,7 +61,7 @@ OTHERS = """
     --ssl-ca-certs --ssl-ciphers --http2 --reset-contextvars --version --help --print-config --uds-mode --uds-group
     --log-format --health-path --limit-request-line --limit-request-headers --limit-request-header-bytes
     --limit-request-body --timeout-header --timeout-body --wsgi-threads --ssl-min-version --forwarded-headers
-    --forwarded-hops
+    --forwarded-hops --ssl-context-factory
 """.split()  # noqa: SIM905  # one item a line would be a page
 
 Run = Callable[..., tuple[int, str, str]]

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from pronghorn.config import GROUPS, OPTIONS, Config
 from pronghorn.errors import StartupError, UsageError, UserError, did_you_mean
 
-# The keywords of uvicorn.run and uvicorn.Config, with the defaults that those have (version 0.54). Left out are
-# ssl_context_factory and callback_notify, which hold functions and have no flag.
+# The keywords of uvicorn.run and uvicorn.Config, with the defaults that those have (version 0.54). Left out is
+# callback_notify, which a worker of Gunicorn is told by.
 UVICORN: dict[str, Any] = {
     "host": "127.0.0.1",
     "port": 8000,
@@ -61,6 +61,7 @@ UVICORN: dict[str, Any] = {
     "ssl_cert_reqs": 0,
     "ssl_ca_certs": None,
     "ssl_ciphers": None,
+    "ssl_context_factory": None,
     "headers": None,
     "use_colors": None,
     "app_dir": None,

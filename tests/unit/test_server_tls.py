@@ -133,6 +133,56 @@ def test_optional_client_certificates(folder: Path, authority: trustme.CA) -> No
             server.get(tls=stranger)
 
 
+FACTORY = """
+    import ssl
+
+
+    def context(config, usual):
+        made = usual()
+        made.minimum_version = ssl.TLSVersion.TLSv1_3
+        print("app: made a context of", config.ssl_certfile, flush=True)
+        return made
+
+
+    def nothing(config, usual):
+        return None
+
+
+    async def app(scope, receive, send):
+        if scope["type"] == "http":
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+            await send({"type": "http.response.body", "body": b"hello"})
+"""
+
+
+def test_a_context_of_one_s_own(folder: Path, authority: trustme.CA) -> None:
+    old = client_context(authority)
+    old.maximum_version = ssl.TLSVersion.TLSv1_2
+    with serving(folder, FACTORY, *FILES, "--ssl-context-factory", "main:context") as server:
+        assert server.get(tls=client_context(authority)).text == "hello"
+        with pytest.raises((ssl.SSLError, ConnectionError)):
+            server.get(tls=old)
+        issue(folder, authority)
+        server.stdout.wait_for("app: made a context of cert.pem", count=2)
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (
+            ("--ssl-context-factory", "main:nothing"),
+            "--ssl-context-factory: it returned NoneType, not a context",
+        ),
+        (("--ssl-context-factory", "main:context"), "--ssl-certfile: a context needs a certificate"),
+        (("--ssl-context-factory", "main"), "--ssl-context-factory: 'main' is not module:attribute"),
+    ],
+)
+def test_a_context_that_cannot_be_used(tmp_path: Path, flags: tuple[str, ...], said: str) -> None:
+    with serving(tmp_path, FACTORY, *flags, ready=False) as server:
+        assert server.wait() == 2
+        assert server.stderr.all() == [f"pronghorn: error: {said}"]
+
+
 @LOOPS
 def test_a_handshake_that_does_not_come_is_not_waited_for(
     folder: Path, authority: trustme.CA, loop: str

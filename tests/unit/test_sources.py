@@ -117,6 +117,7 @@ def test_every_option_can_come_from_a_variable_a_table_and_a_flag(folder: Path) 
         "ssl_cert_reqs": "2",
         "ssl_ca_certs": __file__,
         "ssl_ciphers": "HIGH",
+        "ssl_context_factory": "security:context",
     }
     elsewhere = {"fd", "env_file"}  # contradicts uds; changes the environment: tested on their own
     for name, told in OPTIONS.items():

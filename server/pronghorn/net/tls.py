@@ -56,9 +56,11 @@ def create_context(
     Raises ``UsageError`` naming the option.
     """
     if not certfile:
-        raise UsageError(
-            "a key needs its certificate", option="--ssl-keyfile", hint="Give --ssl-certfile too"
-        )
+        if keyfile:
+            raise UsageError(
+                "a key needs its certificate", option="--ssl-keyfile", hint="Give --ssl-certfile too"
+            )
+        raise UsageError("a context needs a certificate", option="--ssl-certfile")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     _set_version(context, version, min_version)
     _load_chain(context, certfile, keyfile, password)
