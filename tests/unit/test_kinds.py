@@ -15,6 +15,7 @@ from pronghorn.kinds import Kind
 KINDS: list[Kind] = [
     kinds.Text(),
     kinds.ImportedApp(),
+    kinds.Reference(),
     kinds.File(),
     kinds.File(folder=True),
     kinds.LogConfig(),
@@ -28,6 +29,8 @@ KINDS: list[Kind] = [
     kinds.FileMode(),
     kinds.Words(),
     kinds.Addresses(),
+    kinds.TlsVersion(),
+    kinds.ForwardedHeaders(),
     kinds.Headers(),
 ]
 
@@ -60,6 +63,10 @@ ANYTHING = st.recursive(
         (kinds.UrlPath(), "/-/health", "/-/health"),
         (kinds.Words(), "src templates\n static ", ["src", "templates", "static"]),
         (kinds.Addresses(), "10.0.0.0/8,unix:", "10.0.0.0/8,unix:"),
+        (kinds.LogConfig(), "", ""),
+        (kinds.Reference(), "my.module:make", "my.module:make"),
+        (kinds.TlsVersion(), "1.3", "1.3"),
+        (kinds.ForwardedHeaders(), "Forwarded , x-forwarded-port,forwarded", "forwarded,x-forwarded-port"),
         (kinds.Headers(), "X-A:1", [("X-A", "1")]),
         (kinds.Headers(), " X-A : 1".replace(" :", ":"), [("X-A", "1")]),
         (kinds.Headers(), "X-A:1 X-B:2", [("X-A", "1"), ("X-B", "2")]),
@@ -118,6 +125,12 @@ def test_text_is_refused(kind: Kind, text: str) -> None:
         (kinds.Flag(), "false", False),
         (kinds.FileMode(), 0o640, 0o640),
         (kinds.LogLevel(("info",)), 10, 10),
+        (kinds.TlsVersion(), 1.2, "1.2"),
+        (
+            kinds.ForwardedHeaders(),
+            ["X-Forwarded-For", "x-forwarded-host"],
+            "x-forwarded-for,x-forwarded-host",
+        ),
         (kinds.Words(), "a folder", ["a folder"]),
         (kinds.Words(), ("a", "b"), ["a", "b"]),
         (kinds.Addresses(), ["10.0.0.1", "::1"], "10.0.0.1,::1"),
@@ -152,6 +165,12 @@ def test_data_is_read(kind: Kind, data: Any, value: Any) -> None:
         (kinds.Headers(), [(b"a", b"b")]),
         (kinds.Choice(("auto",)), dict),
         (kinds.ImportedApp(), 5),
+        (kinds.Reference(), 5),
+        (kinds.TlsVersion(), 1.1),
+        (kinds.TlsVersion(), 772),
+        (kinds.ForwardedHeaders(), []),
+        (kinds.ForwardedHeaders(), ["x-real-ip"]),
+        (kinds.ForwardedHeaders(), ["forwarded", "x-forwarded-host"]),
     ],
 )
 def test_data_is_refused(kind: Kind, data: Any) -> None:
