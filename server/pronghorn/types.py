@@ -5,7 +5,7 @@ application, and a ``TypedDict`` per event would promise checks that nobody make
 """
 
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
-from typing import Any
+from typing import Any, Never
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -18,3 +18,14 @@ Headers = Iterable[tuple[bytes, bytes]]
 
 #: ``(host, port)`` of a peer or a listener; ``(path, None)`` for a Unix socket.
 Address = tuple[str, int | None]
+
+
+class Nothing(dict[Any, Any]):
+    """All that an extension has to say of itself: a dictionary that is empty and stays so, and can be shared therefore."""
+
+    __slots__ = ()
+
+    def _refuse(self, *_: object, **__: object) -> Never:
+        raise TypeError("this dictionary stays empty")
+
+    __setitem__ = setdefault = update = __ior__ = _refuse

@@ -647,8 +647,13 @@ async def test_scope_of_a_connection(parser: str) -> None:
         "client": ("203.0.113.7", 4711),
         "server": ("127.0.0.1", 8000),
         "state": {"db": "pool"},
+        "extensions": {
+            "http.response.early_hint": {},
+            "http.response.pathsend": {},
+            "http.response.zerocopysend": {},
+        },
     }
-    for key in ("asgi", "headers", "state"):
+    for key in ("asgi", "headers", "state", "extensions"):
         assert first[key] is not second[key]
     assert first["state"] is not service.lifespan_state
 

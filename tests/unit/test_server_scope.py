@@ -10,6 +10,7 @@ from tests.support.process import ServerProcess, serving
 
 SUPPORT = Path(__file__).resolve().parent.parent / "support"
 SERVED = ("--app-dir", str(SUPPORT))
+EXTENSIONS = ("http.response.early_hint", "http.response.pathsend", "http.response.zerocopysend")
 PAIRS = [("httptools", "uvloop"), ("h11", "asyncio")]
 
 
@@ -51,6 +52,7 @@ def test_the_scope_has_the_keys_and_types_of_the_specification_and_no_others(ser
         "client": ["tuple", repr(peer)],
         "server": ["tuple", repr(("127.0.0.1", server.port))],
         "state": ["dict", "{'name': 'from the lifespan', 'shared': []}"],
+        "extensions": ["dict", repr({name: {} for name in EXTENSIONS})],
     }
 
 

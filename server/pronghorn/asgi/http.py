@@ -245,8 +245,8 @@ class HttpCycle:
         headers = message.get("headers", _EMPTY)
         self.status = status
         self._headers = headers if type(headers) is list else list(headers)
-        if message.get("trailers"):
-            self._trailers = []
+        if "trailers" in message:
+            self._trailers = [] if message["trailers"] else None
         self.state = HELD
         if not self.eager:
             self.hold()

@@ -1,27 +1,31 @@
 """The HTTP connection scope, built from a request head and what is known of its connection.
 
 Keys and types are those of the ASGI HTTP specification, version 2.5, and no others. Nothing nested is shared between
-requests: an application may write into its scope, and some middleware does.
+requests, unless it cannot be changed: an application may write into its scope, and some middleware does.
 """
 
 from typing import Any, Final
 from urllib.parse import unquote
 
-from pronghorn.types import Address
+from pronghorn.types import Address, Nothing
 from pronghorn.wire.ports import RequestHead
 
 _ASGI_VERSION: Final = "3.0"
 _SPEC_VERSION: Final = "2.5"
 
 
+_NOTHING: Final = Nothing()
+
+
 class ScopeTemplate:
     """What the scopes of one connection have in common.
 
     `server` is ``(path, None)`` and `client` None over a Unix socket. `state` is what the lifespan left, copied for
-    each request (shallow, as the specification has it).
+    each request (shallow, as the specification has it). `tls` is the value of the extension of that name, None in clear
+    text.
     """
 
-    __slots__ = ("_root_path", "_root_path_raw", "_state", "_template")
+    __slots__ = ("_extensions", "_root_path", "_root_path_raw", "_state", "_template", "_tls")
 
     def __init__(
         self,
@@ -31,16 +35,33 @@ class ScopeTemplate:
         server: Address | None,
         root_path: str,
         state: dict[str, Any],
+        tls: dict[str, Any] | None = None,
     ) -> None:
         self._root_path = root_path
         self._root_path_raw = root_path.encode("utf-8")
         self._state = state
+        self._tls = tls
+        self._extensions: dict[str, Any] = {
+            "http.response.early_hint": _NOTHING,
+            "http.response.pathsend": _NOTHING,
+            "http.response.zerocopysend": _NOTHING,
+        }
+        # The keys that differ between requests are there as well: a copy that has to grow costs more.
         self._template: dict[str, Any] = {
             "type": "http",
+            "asgi": None,
+            "http_version": "",
+            "method": "",
             "scheme": scheme,
+            "path": "",
+            "raw_path": b"",
+            "query_string": b"",
+            "root_path": root_path,
+            "headers": None,
             "client": client,
             "server": server,
-            "root_path": root_path,
+            "state": None,
+            "extensions": None,
         }
 
     def build(self, head: RequestHead) -> dict[str, Any]:
@@ -61,4 +82,11 @@ class ScopeTemplate:
         scope["query_string"] = head.query
         scope["headers"] = head.headers
         scope["state"] = self._state.copy()
+        scope["extensions"] = extensions = self._extensions.copy()
+        if head.http_version == "1.0":
+            del extensions["http.response.early_hint"]
+        elif head.accepts_trailers:
+            extensions["http.response.trailers"] = _NOTHING
+        if self._tls is not None:
+            extensions["tls"] = self._tls.copy()
         return scope

@@ -25,7 +25,7 @@ from pronghorn.asgi.states import COMPLETE, HELD, OPEN
 from pronghorn.wire.h1_response import H1Response
 from pronghorn.wire.ports import FilePart, Headers, RequestError, RequestHead
 
-from . import files
+from . import files, tls_extension
 from .deadlines import NEVER
 from .flow import ReadGate, WriteGate
 from .service import Service
@@ -135,6 +135,7 @@ class H1Connection:
             server=(_socket_path(name), None) if unix else (str(name[0]), int(name[1])),
             root_path=service.root_path,
             state=service.lifespan_state,
+            tls=None if tls is None else tls_extension.describe(transport.get_extra_info("ssl_object")),
         )
         service.connections.add(self)
         service.deadlines.arm(self, service.header_ticks)

@@ -19,6 +19,8 @@ from typing import NoReturn
 
 from pronghorn.errors import UsageError
 
+from .tls_extension import ServerContext
+
 # The integers a caller may pass as ``version``: the ssl module's PROTOCOL_* of Uvicorn's --ssl-version, with
 # the lowest and highest version each one means, and ssl.TLSVersion's own, as a minimum. The deprecated
 # PROTOCOL_* are written as numbers because mentioning them warns.
@@ -61,7 +63,7 @@ def create_context(
                 "a key needs its certificate", option="--ssl-keyfile", hint="Give --ssl-certfile too"
             )
         raise UsageError("a context needs a certificate", option="--ssl-certfile")
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context = ServerContext(ssl.PROTOCOL_TLS_SERVER)
     _set_version(context, version, min_version)
     _load_chain(context, certfile, keyfile, password)
     _set_client_check(context, cert_reqs, ca_certs)
@@ -92,9 +94,7 @@ def _set_version(context: ssl.SSLContext, version: int, min_version: str | None)
             context.minimum_version = ssl.TLSVersion.TLSv1_3
 
 
-def _load_chain(
-    context: ssl.SSLContext, certfile: _Name, keyfile: _Name | None, password: str | None
-) -> None:
+def _load_chain(context: ServerContext, certfile: _Name, keyfile: _Name | None, password: str | None) -> None:
     chain = _read(certfile, "--ssl-certfile")
     if b"CERTIFICATE-----" not in chain:
         raise UsageError(f"{certfile} holds no certificate in PEM form", option="--ssl-certfile")
@@ -120,6 +120,7 @@ def _load_chain(
         context.load_cert_chain(certfile, keyfile, password=answer)
     except (ssl.SSLError, OSError, ValueError) as exc:
         _chain_failed(exc, certfile, keyfile or certfile, decrypting=asked)
+    context.show(chain)
 
 
 def _chain_failed(exc: Exception, certfile: _Name, keyfile: _Name, *, decrypting: bool) -> NoReturn:
