@@ -153,6 +153,8 @@ class H1Connection:
         if self._transfer is not None:
             self._transfer.stop()
         self._writes.resume()
+        # Connection and parser hold each other. What comes and goes by the thousand is not to wait for the collector.
+        self._parser.close()
 
     def data_received(self, data: bytes) -> None:
         if self._phase == _CLOSE:

@@ -48,6 +48,9 @@ class H11Parser(HeadBuilder):
     def idle(self) -> bool:
         return self._state == _BETWEEN
 
+    def close(self) -> None:
+        del self._inbound
+
     def feed(self, data: bytes) -> None:
         try:
             while data and self._state != _LOST:

@@ -73,6 +73,9 @@ class HttptoolsParser(HeadBuilder):
     def idle(self) -> bool:
         return self._state == _BETWEEN
 
+    def close(self) -> None:
+        del self._inbound, self._parser  # and llhttp's own object holds this one
+
     def feed(self, data: bytes) -> None:
         # Each turn but the first takes up what lies behind a head that asked for an upgrade.
         while data and self._state != _LOST:

@@ -101,6 +101,9 @@ class HttpParser(Protocol):
     def idle(self) -> bool:
         """True between messages: not a byte of a next request has been seen."""
 
+    def close(self) -> None:
+        """Nothing more will be fed. The parser lets go of the `Inbound`, which holds it in turn."""
+
 
 class FilePart(Protocol):
     """A stretch of an open file that is to be sent: `size` bytes of descriptor `fd`, from `offset` on."""
