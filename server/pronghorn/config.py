@@ -303,6 +303,12 @@ class Config:
         group=APPLICATION,
         help="How many requests a WSGI application works on at a time, each on a thread of its own.",
     )
+    send_after_disconnect: str = option(
+        kinds.Choice(("raise", "ignore")),
+        default="raise",
+        group=APPLICATION,
+        help="What send() does once the client is gone: raise an OSError, or nothing.",
+    )
     factory: bool = option(
         kinds.Flag(),
         default=False,

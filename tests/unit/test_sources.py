@@ -96,6 +96,7 @@ def test_every_option_can_come_from_a_variable_a_table_and_a_flag(folder: Path) 
         "limit_max_requests_jitter": "1",
         "interface": "asgi2",
         "wsgi_threads": "1",
+        "send_after_disconnect": "ignore",
         "factory": "true",
         "app_dir": str(folder),
         "lifespan": "on",

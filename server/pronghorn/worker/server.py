@@ -18,6 +18,7 @@ import sys
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any
 
+from pronghorn.asgi.disconnect import IgnoringSend
 from pronghorn.asgi.http import NullObserver, Observer
 from pronghorn.asgi.lifespan import Lifespan, LifespanFailed
 from pronghorn.config import Config
@@ -36,6 +37,10 @@ logger = logging.getLogger("pronghorn.error")
 
 # How often the end of a drain is looked for, in seconds. Connections end by themselves; this only notices.
 _DRAIN_POLL = 0.02
+# How long a stream of events may go on once its application was told that the server is going, in seconds; at most half
+# of --timeout-graceful-shutdown. And the part of that timeout after which any other response that has begun is told.
+_STREAM_GRACE = 3.0
+_HURRY = 0.75
 # Turns of the loop from the last accept until the first bytes have been taken in: one to make the connection, one to
 # read, and two in reserve.
 _DRAIN_TURNS = 4
@@ -198,6 +203,8 @@ class Server:
     def _service(self, runtime: Runtime, lifespan: Lifespan, observer: Observer) -> Service:
         config = self.config
         app = runtime.app
+        if config.send_after_disconnect == "ignore":
+            app = IgnoringSend(app)
         if config.health_path is not None:
             app = HealthEndpoint(app, config.health_path, lambda: self.started)
         return Service(
@@ -310,12 +317,23 @@ class Server:
                 # Connections that had just been made were given this long to send their first request.
                 for connection in list(service.connections):
                     connection.shutdown()
+            self._hasten(service, elapsed)
             waiting_for = "connections to close" if service.connections else "background tasks to complete"
             if service.tasks and waiting_for != told:
                 logger.info("Waiting for %s. (CTRL+C to force quit)", waiting_for)
                 told = waiting_for
             await asyncio.sleep(_DRAIN_POLL)
         return True
+
+    def _hasten(self, service: Service, elapsed: float) -> None:
+        """See that no stream holds the shutdown up that could as well go on elsewhere."""
+        timeout = self.config.timeout_graceful_shutdown
+        if elapsed >= (_STREAM_GRACE if timeout is None else min(_STREAM_GRACE, timeout / 2)):
+            for connection in list(service.connections):
+                connection.end_stream()
+        if timeout is not None and elapsed >= timeout * _HURRY:
+            for connection in list(service.connections):
+                connection.hurry()
 
 
 def _jittered(limit: int | None, jitter: int) -> int | None:
