@@ -2,6 +2,7 @@
 
 import asyncio
 import contextvars
+import gc
 import re
 
 import pytest
@@ -664,3 +665,26 @@ async def test_connection_says_what_it_does(parser: str) -> None:
     (connection,) = service.connections
     assert isinstance(connection, H1Connection)
     assert repr(connection) == "<H1Connection waits for a request, 0 served, active None>"
+
+
+async def test_a_lost_connection_is_freed_without_the_collector(parser: str) -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        await receive()
+
+    service = make_service(app, parser=parser)
+    gc.collect()
+    gc.disable()
+    try:
+        for ending in (get("/"), get("/", "Content-Length: 9", method="POST") + b"ab", b"GET / HT", b""):
+            transport = connect(service)
+            transport.feed(ending)
+            await turns()
+            transport.lose()
+            transport._protocol = None  # as the loops do
+            del transport
+        await turns()
+        assert not [item for item in gc.get_objects() if isinstance(item, H1Connection)]
+    finally:
+        gc.enable()
+    assert len(service.deadlines) == 0

@@ -197,8 +197,10 @@ def test_requests_run_beside_each_other_on_threads(tmp_path: Path) -> None:
         assert [client.response().status for client in clients] == [200, 200, 200]
 
 
-def test_a_client_that_leaves_frees_its_thread(tmp_path: Path) -> None:
-    with serving(tmp_path, WSGI, "--interface", "wsgi", "--wsgi-threads", "1") as server:
+@pytest.mark.parametrize("told", ["raise", "ignore"])
+def test_a_client_that_leaves_frees_its_thread(tmp_path: Path, told: str) -> None:
+    flags = ("--interface", "wsgi", "--wsgi-threads", "1", "--send-after-disconnect", told)
+    with serving(tmp_path, WSGI, *flags) as server:
         with server.connect() as client:
             client.request("GET", "/endless")
             client.head()

@@ -153,7 +153,8 @@ class H1Connection:
         if self._transfer is not None:
             self._transfer.stop()
         self._writes.resume()
-        # Connection and parser hold each other. What comes and goes by the thousand is not to wait for the collector.
+        # Who holds the connection lets go of it. What comes and goes by the thousand is not to wait for the collector.
+        self._incoming = None
         self._parser.close()
 
     def data_received(self, data: bytes) -> None:

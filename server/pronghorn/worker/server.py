@@ -203,7 +203,8 @@ class Server:
     def _service(self, runtime: Runtime, lifespan: Lifespan, observer: Observer) -> Service:
         config = self.config
         app = runtime.app
-        if config.send_after_disconnect == "ignore":
+        # A WSGI application never sees the exception; what runs it needs it, to stop.
+        if config.send_after_disconnect == "ignore" and config.interface != "wsgi":
             app = IgnoringSend(app)
         if config.health_path is not None:
             app = HealthEndpoint(app, config.health_path, lambda: self.started)
