@@ -2,8 +2,9 @@
 
 import asyncio
 import logging
+import tempfile
 from collections.abc import Callable
-from typing import Any
+from typing import Any, BinaryIO
 
 import pytest
 from hypothesis import given
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from pronghorn.asgi.disconnect import ClientDisconnected
 from pronghorn.asgi.http import HttpCycle
-from pronghorn.asgi.states import CLOSED, COMPLETE, HELD, IDLE, OPEN, TRANSITIONS
+from pronghorn.asgi.states import CLOSED, COMPLETE, HELD, HINTED, IDLE, OPEN, TRAILING, TRANSITIONS
 from pronghorn.net import files
 from pronghorn.types import Receive, Scope, Send
 from pronghorn.wire.headers import field_line
@@ -33,6 +34,7 @@ class Writer:
         self.leaving = False
         self.resumed: asyncio.Event | None = None
         self.taken = 0
+        self.headers: list[tuple[bytes, bytes]] = []
         self.file_lets_go: asyncio.Future[None] | None = None
 
     def respond(self, status: int, headers: Any, body: bytes) -> int:
@@ -44,6 +46,7 @@ class Writer:
     def begin(self, status: int, headers: Any, body: bytes) -> int:
         for name, value in headers:
             field_line(name, value)
+        self.headers = list(headers)
         self.calls.append(("begin", status, body))
         return len(body)
 
@@ -92,15 +95,36 @@ def make(*, expects_continue: bool = False) -> tuple[HttpCycle, Writer, Recorder
 
 # The state machine.
 
-EVENTS: dict[str, dict[str, Any]] = {"start": START, "body+": PIECE, "body": LAST}
+HINT = {"type": "http.response.early_hint", "links": [b"</a.css>; rel=preload"]}
+TRAILERS = {"type": "http.response.trailers", "headers": [(b"x-sum", b"1")]}
+ZEROCOPY = {"type": "http.response.zerocopysend", "file": None, "offset": 0}
+
+EVENTS: dict[str, dict[str, Any]] = {
+    "start": START,
+    "hint": HINT,
+    "body+": PIECE,
+    "body": LAST,
+    "file+": {**ZEROCOPY, "count": 5, "more_body": True},
+    "file": {**ZEROCOPY, "count": 100_000},
+    "trailers+": {**TRAILERS, "more_trailers": True},
+    "trailers": TRAILERS,
+}
 
 
-@given(st.lists(st.sampled_from([*EVENTS, "turn", "disconnect"]), max_size=12))
-def test_send_agrees_with_the_table(steps: list[str]) -> None:
-    async def main() -> None:
+@given(st.lists(st.sampled_from([*EVENTS, "turn", "disconnect"]), max_size=12), st.booleans())
+def test_send_agrees_with_the_table(steps: list[str], announced: bool) -> None:
+    async def main(file: BinaryIO) -> None:
         cycle, writer, recorder = make()
         state = IDLE
         for step in steps:
+            event = EVENTS.get(step, {})
+            if "file" in event:
+                event = event | {"file": file}
+            if step == "start":
+                event = event | {"trailers": announced}
+            # A file is a body, and the last piece of one is not the end if trailers are to come.
+            kind = step.replace("file", "body").replace("body", "body;" if announced else "body", 1)
+            kind = kind.removesuffix(";+") + "+" if kind.endswith(";+") else kind
             if step == "turn":
                 # A turn of the loop writes a held head, and so does nothing that the table knows of.
                 await turns()
@@ -108,12 +132,12 @@ def test_send_agrees_with_the_table(steps: list[str]) -> None:
             elif step == "disconnect":
                 cycle.disconnect()
                 state = CLOSED if state < COMPLETE else state
-            elif (state, step) in TRANSITIONS:
-                await cycle.send(dict(EVENTS[step]))
-                state = TRANSITIONS[state, step]
+            elif (state, kind) in TRANSITIONS:
+                await cycle.send(event)
+                state = TRANSITIONS[state, kind]
             else:
                 with pytest.raises(ClientDisconnected if state == CLOSED else RuntimeError):
-                    await cycle.send(dict(EVENTS[step]))
+                    await cycle.send(event)
             assert cycle.state == state
         # Whatever the order: one head at most, nothing behind the end, and told once.
         names = [call[0] for call in writer.calls]
@@ -121,7 +145,15 @@ def test_send_agrees_with_the_table(steps: list[str]) -> None:
         assert names.count("end") + names.count("respond") == (state == COMPLETE)
         assert len(recorder.seen) == (state >= COMPLETE)
 
-    asyncio.run(main())
+    with tempfile.TemporaryFile() as file:
+        file.truncate(200_000)
+        asyncio.run(main(file))
+
+
+def test_the_table_says_how_to_get_out_of_every_state() -> None:
+    ways = {before for before, _ in TRANSITIONS}
+    assert ways == {IDLE, HELD, HINTED, OPEN, TRAILING}
+    assert set(TRANSITIONS.values()) == {HELD, HINTED, OPEN, TRAILING, COMPLETE}
 
 
 async def test_complete_response_is_one_call() -> None:
@@ -313,9 +345,21 @@ async def test_continue_is_not_sent_behind_a_response_or_to_a_client_that_did_no
     assert writer.calls == []
     cycle, writer, _ = make(expects_continue=True)
     await cycle.send(START)
+    await turns()
     receiving = asyncio.ensure_future(cycle.receive())
     await turns()
     assert ("inform", 100) not in writer.calls
+    cycle.feed_end()
+    await receiving
+
+
+async def test_continue_goes_ahead_of_a_head_that_is_held() -> None:
+    cycle, writer, _ = make(expects_continue=True)
+    await cycle.send(START)
+    await cycle.send(HINT)
+    receiving = asyncio.ensure_future(cycle.receive())
+    await turns()
+    assert writer.calls == [("inform", 103), ("inform", 100)]
     cycle.feed_end()
     await receiving
 

@@ -73,6 +73,7 @@ class FilePart:
             if offset < 0 or (count is not None and count < 0):
                 raise ValueError(f"no part of a file: offset {offset}, count {count}")
         except BaseException:
+            self._position_of = None
             self.close()
             raise
         rest = max(0, status.st_size - offset)
