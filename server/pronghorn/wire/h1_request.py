@@ -47,8 +47,9 @@ _ABSOLUTE: Final = re.compile(rb"(?i:https?)://([^/?#]+)([^?#]*)(?:\?([^#]*))?")
 _REQUEST_LINE: Final = re.compile(
     rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+) ([\x21-\x7e]+) HTTP/([0-9])\.([0-9])"
 ).fullmatch
-# RFC 9110 §5.5: visible characters, spaces and tabs, and the obsolete upper half.
-_FIELD: Final = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+):[ \t]*([\t\x20-\x7e\x80-\xff]*)").fullmatch
+# RFC 9110 §5.5: visible characters, spaces and tabs, and the obsolete upper half. The white space ahead of the value is
+# stripped afterwards: a part of its own for it could be matched in as many ways as there are spaces, one after the other.
+_FIELD: Final = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+):([\t\x20-\x7e\x80-\xff]*)").fullmatch
 _TOKEN: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+").fullmatch
 
 
@@ -262,4 +263,4 @@ def read_field(line: bytes, builder: HeadBuilder) -> None:
     field = _FIELD(line)
     if field is None:
         raise RequestError(400, "invalid header line")
-    builder.on_header(field[1], field[2])
+    builder.on_header(field[1], field[2].lstrip(b" \t"))
