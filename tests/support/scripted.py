@@ -28,6 +28,10 @@ PARSERS: dict[str, Callable[..., HttpParser]] = {"httptools": HttptoolsParser, "
 class _Socket:
     family = socket.AF_INET
 
+    @staticmethod
+    def fileno() -> int:
+        return -1  # as a socket without a descriptor says
+
 
 class ScriptedTransport(asyncio.Transport):
     """What a connection writes is in `written`; `limit` is how much of it may wait for the peer to read, None is any amount."""

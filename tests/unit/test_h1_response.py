@@ -265,6 +265,73 @@ def test_informational_response_is_a_head_alone() -> None:
     assert wire.text == b"HTTP/1.1 103 Early Hints\r\nlink: </a.css>; rel=preload\r\n\r\n"
 
 
+TRAILERS = [(b"x-sum", b"1"), (b"server-timing", b"db;dur=53")]
+
+
+def test_trailers_follow_the_last_chunk() -> None:
+    wire = Wire()
+    wire.encoder.begin(request(), 200, [], b"ab")
+    wire.encoder.end(TRAILERS)
+    assert wire.body == b"2\r\nab\r\n0\r\nx-sum: 1\r\nserver-timing: db;dur=53\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    ("head", "headers", "body"),
+    [
+        (request(), [(b"content-length", b"2")], b"ab"),
+        (request(http_version="1.0"), [], b"ab"),
+        (request("HEAD"), [], b""),
+    ],
+    ids=["length", "until-close", "HEAD"],
+)
+def test_trailers_are_dropped_where_there_is_no_room(
+    head: RequestHead, headers: list[tuple[bytes, bytes]], body: bytes
+) -> None:
+    wire = Wire()
+    wire.encoder.begin(head, 200, headers, b"ab")
+    wire.encoder.end(TRAILERS)
+    assert wire.body == body
+
+
+def test_file_is_a_chunk() -> None:
+    wire = Wire()
+    wire.encoder.begin(request(), 200, [], b"")
+    assert wire.encoder.begin_file(300) == 300
+    wire.encoder.end_file(0)
+    assert wire.encoder.begin_file(0) == 0
+    wire.encoder.end()
+    assert wire.body == b"12c\r\n\r\n0\r\n\r\n"
+
+
+def test_chunk_cannot_be_shorter_than_it_said() -> None:
+    wire = Wire()
+    wire.encoder.begin(request(), 200, [], b"")
+    wire.encoder.begin_file(300)
+    with pytest.raises(InvalidResponse, match="got shorter while it was sent, 100 bytes"):
+        wire.encoder.end_file(100)
+
+
+def test_file_counts_against_the_length() -> None:
+    wire = Wire()
+    wire.encoder.begin(request(), 200, [(b"content-length", b"100")], b"abcdefghij")
+    assert wire.encoder.begin_file(70) == 70
+    wire.encoder.end_file(20)
+    assert wire.encoder.missing == 40
+    assert wire.encoder.begin_file(50) == 40
+    wire.encoder.end_file(0)
+    assert (wire.encoder.missing, wire.encoder.excess) == (0, 10)
+    wire.encoder.end()
+    assert wire.encoder.keep_alive
+
+
+def test_file_is_no_body_for_head_and_all_of_it_for_http_1_0() -> None:
+    wire = Wire()
+    wire.encoder.begin(request("HEAD"), 200, [], b"")
+    assert wire.encoder.begin_file(70) == 0
+    wire.encoder.begin(request(http_version="1.0"), 200, [], b"")
+    assert wire.encoder.begin_file(70) == 70
+
+
 def test_field_cache_is_bounded() -> None:
     cache = FieldCache()
     for number in range(5000):

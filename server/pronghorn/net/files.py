@@ -203,8 +203,8 @@ class Transfer:
             data = os.pread(self._part.fd, min(self.left, _BLOCK), self._offset)
             if not data:
                 return
+            self._went(len(data))  # first: writing looks at what is left
             self._transport.write(data)
-            self._went(len(data))
             if self._gate.paused:
                 await self._gate.drain()
             else:
