@@ -206,3 +206,62 @@ def test_noise_instead_of_a_handshake(folder: Path, authority: trustme.CA, loop:
                 while noisy.recv(65536):
                     pass
         assert server.get(tls=client_context(authority)).text == "hello"
+
+
+TELL_TLS = """
+    import json
+
+    async def app(scope, receive, send):
+        if scope["type"] != "http":
+            return
+        await send({"type": "http.response.start", "status": 200})
+        await send({"type": "http.response.body", "body": json.dumps(scope["extensions"]["tls"]).encode()})
+"""
+
+
+@LOOPS
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3], ids=["1.2", "1.3"])
+def test_the_application_is_told_of_the_connection(
+    folder: Path, authority: trustme.CA, loop: str, version: ssl.TLSVersion
+) -> None:
+    clients = trustme.CA(organization_name='Cert, "Makers"')
+    clients.cert_pem.write_to_path(folder / "clients.pem")
+    mine = clients.issue_cert("alice@example.org", common_name="Alice, Ltd.", organization_name="Wonder+land")
+    flags = (*FILES, "--ssl-ca-certs", "clients.pem", "--ssl-cert-reqs", "1", "--lifespan", "off")
+    context, known = client_context(authority), client_context(authority, mine)
+    context.maximum_version = known.maximum_version = version
+    with serving(folder, TELL_TLS, *flags, "--loop", loop) as server:
+        with server.connect(context) as client:
+            told = client.get("/").json()
+            assert isinstance(client.sock, ssl.SSLSocket)
+            suite = client.sock.cipher()
+        assert told["server_cert"] == (folder / "cert.pem").read_text().replace("\r\n", "\n")
+        assert told["tls_version"] == version.value
+        assert suite is not None
+        numbers = {cipher["name"]: cipher["id"] & 0xFFFF for cipher in context.get_ciphers()}
+        assert told["cipher_suite"] == numbers[suite[0]]
+        assert (told["client_cert_chain"], told["client_cert_name"]) == ([], None)
+        with server.connect(known) as client:
+            told = client.get("/").json()
+        assert ssl.PEM_cert_to_DER_cert(told["client_cert_chain"][0]) == ssl.PEM_cert_to_DER_cert(
+            mine.cert_chain_pems[0].bytes().decode()
+        )
+        assert told["client_cert_name"].startswith(r"CN=Alice\, Ltd.,")
+        assert told["client_cert_name"].endswith(r"O=Wonder\+land")
+        assert told["client_cert_error"] is None
+
+
+@LOOPS
+def test_each_client_is_told_the_certificate_it_was_shown(
+    folder: Path, authority: trustme.CA, loop: str
+) -> None:
+    flags = (*FILES, "--lifespan", "off", "--loop", loop)
+    context = client_context(authority)
+    with serving(folder, TELL_TLS, *flags) as server, server.connect(context) as early:
+        first = early.get("/").json()["server_cert"]
+        issue(folder, authority)
+        server.stderr.wait_for("Loaded the new certificate.")
+        with server.connect(context) as late:
+            second = late.get("/").json()["server_cert"]
+        assert second == (folder / "cert.pem").read_text().replace("\r\n", "\n")
+        assert early.get("/").json()["server_cert"] == first != second
