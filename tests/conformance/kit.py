@@ -86,7 +86,7 @@ def check_http_parser(make: MakeParser, golden: Golden, pieces: Iterable[bytes])
     if golden.eof:
         assert inbound.error is None, inbound.error
         parser.feed_eof()
-    found = [_describe(*seen) for seen in zip(inbound.heads, inbound.bodies, inbound.complete, strict=True)]
+    found = [describe(*seen) for seen in zip(inbound.heads, inbound.bodies, inbound.complete, strict=True)]
     for request, expected in zip(found, golden.requests, strict=True):
         assert {key: request[key] for key in expected} == expected
     assert (inbound.error.status if inbound.error else None) == golden.error, inbound.error
@@ -101,7 +101,7 @@ def check_http_parser(make: MakeParser, golden: Golden, pieces: Iterable[bytes])
         assert len(inbound.heads) == before, "a request behind a bad one was read"
 
 
-def _describe(head: RequestHead, body: bytes, complete: bool) -> dict[str, Any]:
+def describe(head: RequestHead, body: bytes, complete: bool) -> dict[str, Any]:
     return {
         "method": head.method,
         "target": head.target.decode("latin-1"),

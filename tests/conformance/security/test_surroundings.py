@@ -1,0 +1,140 @@
+"""The rows of security.md about logs, trust and exhaustion, as far as one server over HTTP/1.1 shows them."""
+
+from __future__ import annotations
+
+import json
+import socket
+import struct
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from pronghorn.wire import chunked, h1_request, headers
+from tests.conformance.responses import read_responses
+from tests.conformance.security.conftest import NEXT, Subject
+from tests.support.process import PATIENCE
+
+# Logs (CVE-2020-7694).
+
+NASTY = {
+    "colour in the path": "/{mark}%1b[31mforged",
+    "line end in the path": "/{mark}%0d%0aINFO:%20forged",
+    "line end in the query": "/{mark}?a=%0aforged",
+    "NUL and DEL": "/{mark}%00%7fforged",
+    "C1 controls and line separators": "/{mark}%c2%9b31m%e2%80%a8forged",
+    "no UTF-8": "/{mark}%ff%fe%0aforged",
+    "quotes and backslashes": '/{mark}"\\%22%5c%0aforged',
+}
+
+
+@pytest.mark.parametrize("row", NASTY)
+def test_one_line_an_event(subject: Subject, row: str) -> None:
+    mark = f"log-{list(NASTY).index(row)}-"
+    subject.send(f"GET {NASTY[row].format(mark=mark)} HTTP/1.1\r\nHost: a\r\n\r\n".encode() + NEXT)
+    subject.seen()
+    line = subject.server.stdout.wait_for(mark)
+    assert line.isprintable()
+    assert "forged" in line, "all of it in one line"
+    if line.startswith("{"):
+        assert json.loads(line)
+
+
+# Trust.
+
+TRUST = {
+    # What a client may claim: the address that a server believes which trusts its peer, and 127.0.0.1 beside it.
+    ("X-Forwarded-For: 6.6.6.6",): "6.6.6.6",
+    ("X-Forwarded-For: 6.6.6.6, 127.0.0.1",): "6.6.6.6",
+    ("X-Forwarded-For: 6.6.6.6, 7.7.7.7",): "7.7.7.7",
+    ("X-Forwarded-For: 6.6.6.6", "X-Forwarded-For: 7.7.7.7"): "7.7.7.7",
+    ("X-Forwarded-For: 6.6.6.6, nobody",): None,
+    ("X-Forwarded-For: 6.6.6.6, 127.0.0.1.1",): None,
+    ("X_Forwarded_For: 6.6.6.6",): None,
+    ("X-Real-IP: 6.6.6.6",): None,
+    ("Forwarded: for=6.6.6.6",): None,
+}
+
+
+@pytest.mark.parametrize("fields", TRUST, ids=" + ".join)
+def test_who_the_client_is(subject: Subject, fields: tuple[str, ...]) -> None:
+    lines = "\r\n".join(["GET /who HTTP/1.1", "Host: a", *fields, "", ""])
+    subject.send(lines.encode() + NEXT)
+    peer = "127.0.0.1" if subject.name.endswith("tcp") else None
+    trusted = subject.name in {"httptools-tcp", "h11-unix"}
+    assert subject.seen()[0]["client"] == ((TRUST[fields] if trusted else None) or peer)
+
+
+# Exhaustion.
+
+
+def descriptors(subject: Subject) -> int:
+    return len(list(Path(f"/proc/{subject.server.pid}/fd").iterdir()))
+
+
+def back_to(subject: Subject, count: int) -> bool:
+    until = time.monotonic() + PATIENCE
+    while descriptors(subject) > count and time.monotonic() < until:
+        time.sleep(0.01)
+    return descriptors(subject) <= count
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"",
+        b"GET / HT",
+        b"GET / HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nabc",
+        b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n9\r\nabc",
+        b"GET /  HTTP/1.1\r\nHost: a\r\n\r\n",
+    ],
+    ids=["nothing", "half a line", "a request", "half a body", "half a chunk", "a bad request"],
+)
+@pytest.mark.parametrize("end", ["reset", "half-open"])
+def test_a_peer_that_goes_leaves_nothing_behind(subject: Subject, sent: bytes, end: str) -> None:
+    subject.seen()
+    assert back_to(subject, descriptors(subject))
+    before = descriptors(subject)
+    clients = [subject.server.connect() for _ in range(20)]
+    for client in clients:
+        client.send(sent)
+        if end == "reset":
+            if client.sock.family == socket.AF_INET:
+                client.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            client.sock.close()
+        else:
+            client.sock.shutdown(socket.SHUT_WR)
+            raw = client.rest()
+            assert all(one.status in {200, 400} for one in read_responses(raw))
+    assert back_to(subject, before)
+    assert subject.send(NEXT).startswith(b"HTTP/1.1 200 ")
+    for client in clients:
+        client.sock.close()
+
+
+LONG = 1_000_000
+LINEAR: dict[str, tuple[Callable[[bytes], object], bytes]] = {
+    "Host, a name": (h1_request._HOST, b"a" * LONG + b"@"),
+    "Host, colons": (h1_request._HOST, b":" * LONG),
+    "Host, an address": (h1_request._HOST, b"[" + b":" * LONG),
+    "target, slashes": (h1_request._ABSOLUTE, b"http://" + b"/" * LONG + b"#"),
+    "target, questions": (h1_request._ABSOLUTE, b"http://a" + b"?" * LONG + b"#"),
+    "line, one token": (h1_request._REQUEST_LINE, b"a" * LONG),
+    "line, one target": (h1_request._REQUEST_LINE, b"a " + b"a" * LONG),
+    "field, spaces": (h1_request._FIELD, b"a:" + b" " * LONG + b"\0"),
+    "field, a name": (h1_request._FIELD, b"a" * LONG),
+    "name of a response field": (headers._NAME, b"a" * LONG + b" "),
+    "value of a response field": (headers._VALUE, b" " * LONG + b"\n"),
+    "chunk, extensions": (chunked._SIZE_LINE, b"1" + b";a=b" * (LONG // 4) + b" "),
+    "chunk, a quoted string": (chunked._SIZE_LINE, b'1;a="' + b'\\"' * (LONG // 2)),
+    "chunk, a beginning": (chunked._BEGINNING, b"1;" + b";" * LONG + b"\0"),
+}
+
+
+@pytest.mark.parametrize("name", LINEAR)
+def test_no_expression_is_worse_than_linear(name: str) -> None:
+    """A million bytes made to match until the very end. At a quadratic cost this would not return within an hour."""
+    match, text = LINEAR[name]
+    assert match(text) is None

@@ -1,0 +1,156 @@
+"""What is fuzzed: each target takes any bytes at all and raises when a promise is broken.
+
+hypothesis drives them in `make test`, atheris in `make fuzz`; both start from the golden requests and from corpus/.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import itertools
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from pronghorn.types import Receive, Scope, Send
+from pronghorn.wire.limits import RequestLimits
+from tests.conformance.disagreements import ALLOWED
+from tests.conformance.kit import ALL, Recorded, describe
+from tests.conformance.responses import read_responses
+from tests.support.scripted import PARSERS, connect, make_service, turns
+
+CORPUS = Path(__file__).parent / "corpus"
+
+#: Every status that a parser may refuse a request with (docs/reference, security.md).
+REFUSALS = {400, 405, 413, 414, 431, 501, 505}
+
+# Small, so that inputs of a few kilobytes reach them.
+LIMITS = RequestLimits(line=512, fields=16, field_bytes=2048, body=4096)
+
+Requests = list[dict[str, Any]]
+
+
+def seeds() -> Iterator[bytes]:
+    """Where every fuzzer starts from."""
+    yield from (golden.raw for golden in ALL if len(golden.raw) < 4096)
+    yield from (path.read_bytes() for path in sorted(CORPUS.glob("*")))
+
+
+def cut(data: bytes, sizes: Sequence[int]) -> Iterator[bytes]:
+    """`data` in pieces of these sizes over and over; whole if there are none."""
+    if not sizes:
+        yield data
+        return
+    at = 0
+    for size in itertools.cycle(sizes):
+        if at >= len(data):
+            return
+        yield data[at : at + size + 1]
+        at += size + 1
+
+
+def outcome(parser: str, pieces: Sequence[bytes]) -> tuple[Requests, bool]:
+    """The requests found, up to and including one that is not complete, and whether the bytes were refused."""
+    inbound = Recorded()
+    subject = PARSERS[parser](inbound, LIMITS)
+    for piece in pieces:
+        subject.feed(piece)
+    subject.feed_eof()
+    found = [describe(*seen) for seen in zip(inbound.heads, inbound.bodies, inbound.complete, strict=True)]
+    if inbound.error is None:
+        assert subject.idle
+        assert all(inbound.complete)
+    else:
+        assert inbound.error.status in REFUSALS
+        assert inbound.error.reason
+    return found, inbound.error is not None
+
+
+def parsers(data: bytes, sizes: Sequence[int] = ()) -> None:
+    """Both parsers find the same requests, and the same ones however the bytes are cut."""
+    whole = {parser: outcome(parser, [data]) for parser in PARSERS}
+    pieces = list(cut(data, sizes))
+    for parser in PARSERS:
+        assert _settled(outcome(parser, pieces)) == _settled(whole[parser]), parser
+    httptools, h11 = whole["httptools"], whole["h11"]
+    if _settled(httptools) != _settled(h11):
+        assert any(one.applies(*httptools, *h11) for one in ALLOWED), (httptools, h11)
+
+
+def _settled(found: tuple[Requests, bool]) -> tuple[Requests, bool]:
+    """An outcome without what depends on when a fault was noticed: how much of an incomplete body was handed on."""
+    requests, refused = found
+    return [one if one["complete"] else {**one, "body": None} for one in requests], refused
+
+
+async def _app(scope: Scope, receive: Receive, send: Send) -> None:
+    more = True
+    while more:
+        event = await receive()
+        if event["type"] == "http.disconnect":
+            return
+        more = event["more_body"]
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": scope["path"].encode(), "more_body": True})
+    await send({"type": "http.response.body", "body": b"."})
+
+
+async def _converse(parser: str, pieces: Sequence[bytes]) -> None:
+    problems: list[Any] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: problems.append(context))
+    methods: list[str] = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        methods.append(scope["method"])
+        await _app(scope, receive, send)
+
+    service = make_service(app, parser=parser, limits=LIMITS)
+    transport = connect(service)
+    for piece in pieces:
+        if transport.closed:
+            break
+        transport.feed(piece)
+        await turns(2)
+        while not transport.is_reading() and not transport.closed:
+            await turns()  # the application takes everything, so reading goes on
+    await turns(20)
+    if not transport.closed:
+        transport.feed_eof()
+    await turns(20)
+    if not transport.closed:
+        transport.close()  # as the deadline of a lingering connection does
+        await turns(3)
+    assert not problems, problems
+    assert not service.connections
+    assert service.active == 0
+    heads = frozenset(number for number, method in enumerate(methods) if method == "HEAD")
+    answers = [one for one in read_responses(bytes(transport.written), bodiless=heads) if one.status != 100]
+    answered = [one for one in answers if one.status == 200]
+    assert len(answered) <= len(methods)
+    for refusal in answers[len(answered) :]:
+        assert refusal is answers[-1], "something behind a refusal"
+        assert refusal.status in REFUSALS
+        assert refusal.fields["connection"] == "close"
+    # The server goes on: another connection is served.
+    other = connect(service)
+    other.feed(b"GET /after HTTP/1.1\r\nHost: a\r\n\r\n")
+    await turns(5)
+    assert other.written.startswith(b"HTTP/1.1 200 ")
+    other.feed_eof()
+    await turns(3)
+
+
+def connection(data: bytes, sizes: Sequence[int] = ()) -> None:
+    """A whole connection answers whatever comes as documented, or closes; and no exception is left over."""
+    for parser in PARSERS:
+        asyncio.run(_converse(parser, list(cut(data, sizes))))
+
+
+TARGETS: dict[str, Callable[[bytes, Sequence[int]], None]] = {"parsers": parsers, "connection": connection}
+
+
+def quiet() -> None:
+    """Logging off: a refused request is no news to a fuzzer."""
+    logging.disable(logging.CRITICAL)
+    gc.freeze()
