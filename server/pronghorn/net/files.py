@@ -145,17 +145,18 @@ class Transfer:
         if descriptor < 0 or self._transport.get_extra_info("sslcontext") is not None:
             await self._by_blocks()
             return
+        try:
+            out = os.dup(descriptor)
+        except OSError:  # no descriptor is free
+            await self._by_blocks()
+            return
         low, high = self._transport.get_write_buffer_limits()
         self._transport.set_write_buffer_limits(0)
         try:
             await self._gate.drain()
-            if not self._stopped:
-                out = os.dup(descriptor)
-                try:
-                    await self._by_reference(out)
-                finally:
-                    os.close(out)
+            await self._by_reference(out)
         finally:
+            os.close(out)
             if not self._transport.is_closing():
                 self._transport.set_write_buffer_limits(high, low)
 
