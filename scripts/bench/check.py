@@ -70,7 +70,7 @@ def compare(now: Mapping[str, int], before: Mapping[str, int]) -> tuple[list[str
     lines, good = [], True
     for workload, figure in now.items():
         if workload not in before:
-            lines.append(f"{workload:<10}{figure:>10}  no baseline: --update writes it")
+            lines.append(f"{workload:<10}{figure:>10}  no baseline yet")
             good = False
             continue
         change = figure / before[workload] - 1
@@ -99,7 +99,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     baseline: dict[str, Any] = {"build": this, "instructions": {}}
     if file.exists():
         baseline = json.loads(file.read_text())
-    print("Counting instructions per request: about a minute", flush=True)
+    print("Counting instructions per request: about two minutes", flush=True)
     now = count(python)
     lines, good = compare(now, baseline["instructions"])
     print(f"{'':<10}{'now':>10}{'baseline':>12}{'change':>9}", *lines, sep="\n")
@@ -108,6 +108,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         file.write_text(json.dumps({"build": this, "instructions": now}, indent=1) + "\n")
         print(f"Baseline written: {file.relative_to(environment.ROOT)}")
         return 0
+    if not file.exists():
+        print("BENCH_ARGS=--update writes these numbers down as the baseline of this version of Python.")
     if baseline["build"] != this:
         print(
             f"The baseline is of another build, whose numbers may differ by themselves: {baseline['build']}"
