@@ -74,6 +74,10 @@ test-conformance: $(READY) ## Run the conformance tests: golden requests against
 test-integration: $(READY) ## Run the integration tests: the shipped compose file, for real
 	@$(BIN)/python scripts/test integration
 
+.PHONY: fuzz
+fuzz: ## Fuzz the parsers and whole connections, led by coverage (FUZZ_SECONDS=60 for each of both)
+	@scripts/fuzz $(FUZZ_ARGS)
+
 .PHONY: lint
 lint: $(READY) ## Check style, types and shell scripts; change nothing
 	@scripts/lint
@@ -90,7 +94,7 @@ bench-check: ## Compare instructions per request with the committed numbers (BEN
 
 .PHONY: clean
 clean: ## Remove environments, caches and build results; containers are `make down`
-	@rm -rf .venv .venv-bench* .bench build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache .coverage
+	@rm -rf .venv .venv-bench* .venv-fuzz .bench .fuzz build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache .coverage
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .PHONY: help

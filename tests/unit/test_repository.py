@@ -75,7 +75,7 @@ def assert_satisfied(requirements: list[str], versions: dict[str, Version]) -> N
 
 
 def test_the_locks_are_there() -> None:
-    assert [lock.name for lock in LOCKS] == ["bench.txt", "build.txt", "dev.txt", "runtime.txt"]
+    assert [lock.name for lock in LOCKS] == ["bench.txt", "build.txt", "dev.txt", "fuzz.txt", "runtime.txt"]
 
 
 @pytest.mark.parametrize("lock", LOCKS, ids=lambda lock: lock.name)
@@ -92,6 +92,8 @@ def test_a_lock_pins_everything_by_hash_and_names_no_place(lock: Path) -> None:
         ("dev.txt", PYPROJECT["project"]["optional-dependencies"]["dev"]),
         ("bench.txt", PYPROJECT["project"]["dependencies"]),
         ("bench.txt", PYPROJECT["dependency-groups"]["bench"]),
+        ("fuzz.txt", PYPROJECT["project"]["dependencies"]),
+        ("fuzz.txt", PYPROJECT["dependency-groups"]["fuzz"]),
         ("build.txt", PYPROJECT["build-system"]["requires"]),
     ],
 )
@@ -101,7 +103,7 @@ def test_a_lock_satisfies_what_is_declared(lock: str, declared: list[str]) -> No
 
 def test_what_is_tested_and_measured_is_what_the_image_installs() -> None:
     runtime = locked(ROOT / "requirements/runtime.txt")
-    for other in ("dev.txt", "bench.txt"):
+    for other in ("dev.txt", "bench.txt", "fuzz.txt"):
         versions = locked(ROOT / "requirements" / other)
         assert {name: versions[name] for name in runtime} == runtime
 
