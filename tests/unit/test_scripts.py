@@ -190,5 +190,5 @@ def test_a_kind_that_overruns_its_time_is_stopped_and_counts_as_failed(
     monkeypatch.setattr(subprocess, "Popen", Impatient)
     outcome = script.run("unit", ["-s", "-p", "no:cacheprovider"])
     assert outcome.failed == 1
-    assert outcome.remark == "stopped after 10 minutes"
+    assert outcome.remark == f"stopped after {script.LIMITS['unit']} minutes"
     assert "torn down" in capfd.readouterr().out
