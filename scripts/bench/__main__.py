@@ -45,13 +45,13 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         help="one more server; {python}, {app} and {port} are filled in; repeatable",
     )
     parser.add_argument("--rounds", type=int, help="turns of each server (default: 3)")
-    parser.add_argument("--seconds", type=int, help="measured time of a turn (default: 3)")
+    parser.add_argument("--seconds", type=int, help="measured time of a turn (default: 2)")
     parser.add_argument("--quick", action="store_true", help="one round of one second: shows that it works")
     parser.add_argument(
         "--output", type=Path, default=environment.ROOT / ".bench", metavar="FOLDER", help="default: .bench"
     )
     options = parser.parse_args(arguments)
-    for name, usual, quick in (("rounds", 3, 1), ("seconds", 3, 1)):
+    for name, usual, quick in (("rounds", 3, 1), ("seconds", 2, 1)):
         if getattr(options, name) is None:
             setattr(options, name, quick if options.quick else usual)
     for name, known in (("servers", SERVERS), ("workloads", WORKLOADS)):

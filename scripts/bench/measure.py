@@ -49,7 +49,7 @@ class Setup:
 
     python: Path
     nginx: Path | None = None
-    seconds: int = 3
+    seconds: int = 2
     warm_up: int = 1
     server_core: int | None = None
     load_core: int | None = None
