@@ -179,7 +179,9 @@ def test_a_missing_file_is_a_500(tmp_path: Path) -> None:
 def test_a_file_that_shrinks_while_it_is_sent(tmp_path: Path, loop: str, framing: str) -> None:
     size = 50 * MEGABYTE
     (tmp_path / "large").write_bytes(bytes(size))
-    target = "/descriptor?name=large&shrink=1000000" + (f"&length={size}" if framing == "length" else "&chunked=1")
+    target = "/descriptor?name=large&shrink=1000000" + (
+        f"&length={size}" if framing == "length" else "&chunked=1"
+    )
     with serving(tmp_path, APP, "--loop", loop, shameful=True) as server, server.connect() as client:
         client.request("GET", target)
         assert client.head()["content-length"] == (str(size) if framing == "length" else None)
