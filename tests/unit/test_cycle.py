@@ -4,12 +4,14 @@ import asyncio
 import logging
 import tempfile
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, BinaryIO
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pronghorn.asgi import states as states_module
 from pronghorn.asgi.disconnect import ClientDisconnected
 from pronghorn.asgi.http import HttpCycle
 from pronghorn.asgi.states import CLOSED, COMPLETE, HELD, HINTED, IDLE, OPEN, TRAILING, TRANSITIONS
@@ -154,6 +156,23 @@ def test_the_table_says_how_to_get_out_of_every_state() -> None:
     ways = {before for before, _ in TRANSITIONS}
     assert ways == {IDLE, HELD, HINTED, OPEN, TRAILING}
     assert set(TRANSITIONS.values()) == {HELD, HINTED, OPEN, TRAILING, COMPLETE}
+
+
+def test_the_docs_draw_the_same_table() -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs/architecture.md").read_text()
+    rows = [
+        [cell.strip().strip("`") for cell in line.split("|")[1:-1]]
+        for line in page.partition("### A response, as a table")[2].partition("\n## ")[0].splitlines()
+        if line.startswith("|")
+    ]
+    (_, *events), _, *states = rows
+    drawn = {
+        (getattr(states_module, name), event): getattr(states_module, after)
+        for name, *cells in states
+        for event, after in zip(events, cells, strict=True)
+        if after
+    }
+    assert drawn == TRANSITIONS
 
 
 async def test_complete_response_is_one_call() -> None:
