@@ -146,6 +146,17 @@ async def test_transfer_stops_where_the_file_does(large: Path) -> None:
     part.close()
 
 
+async def test_file_that_grows_is_sent_as_long_as_it_was(large: Path) -> None:
+    transport = ScriptedTransport()
+    sent: list[int] = []
+    part = FilePart(str(large), 0, None)
+    os.truncate(large, 400_000)
+    transfer = Transfer(transport, WriteGate(), part, part.size, sent.append)
+    await transfer.run()
+    assert (sum(sent), len(transport.written)) == (300_000, 300_000)
+    part.close()
+
+
 @pytest.mark.parametrize(("request_", "trailers"), [(GET, b""), (WANTS_TRAILERS, b"x-sum: 1\r\n")])
 async def test_trailers_are_for_clients_that_ask_for_them(
     parser: str, request_: bytes, trailers: bytes

@@ -226,6 +226,16 @@ def test_a_client_that_leaves_in_the_middle(served: Served) -> None:
     assert "large" not in opened
 
 
+@pytest.mark.parametrize("loop", ["uvloop", "asyncio"])
+def test_a_client_that_does_not_read_is_given_up(tmp_path: Path, loop: str) -> None:
+    (tmp_path / "large").write_bytes(bytes(50 * MEGABYTE))
+    with serving(tmp_path, APP, "--loop", loop, "--timeout-body", "1") as server, server.connect() as client:
+        client.request("GET", "/path?name=large")
+        server.stdout.wait_for("raised ClientDisconnected")
+        assert server.get("/path?name=large").body == bytes(50 * MEGABYTE)
+        assert server.stop() == -signal.SIGTERM
+
+
 def test_the_access_log_counts_what_went_out(tmp_path: Path) -> None:
     (tmp_path / "some").write_bytes(bytes(200_000))
     with serving(tmp_path, APP, "--log-format", "json") as server:
