@@ -45,15 +45,12 @@ def test_distinguished_name(name: Parts, written: str) -> None:
     assert distinguished_name(name) == written
 
 
-def test_a_context_shows_the_first_certificate_of_its_file() -> None:
+@pytest.mark.parametrize("shown", [True, False])
+def test_a_context_shows_the_first_certificate_of_its_file(shown: bool) -> None:
     issued = trustme.CA().issue_cert("localhost")
     context = ServerContext(ssl.PROTOCOL_TLS_SERVER)
-    assert context.certificate is None
-    context.show(issued.private_key_and_cert_chain_pem.bytes())
-    assert context.certificate is not None
-    assert context.certificate == issued.cert_chain_pems[0].bytes().decode()
-    context.show(b"nothing")
-    assert context.certificate is None
+    context.show(issued.private_key_and_cert_chain_pem.bytes() if shown else b"nothing")
+    assert context.certificate == (issued.cert_chain_pems[0].bytes().decode() if shown else None)
 
 
 def test_suites_have_the_numbers_of_the_protocol() -> None:
