@@ -163,8 +163,28 @@ async def own_error(scope: Scope, receive: Receive, send: Send) -> None:
     await answer(send, "the application's own error", int(query(scope, "status", "502")))
 
 
+SEEN: list[dict[str, Any]] = []
+
+
 async def missing(scope: Scope, receive: Receive, send: Send) -> None:
-    await answer(send, {"path": scope["path"]}, 404)
+    """Any other path: remembered for /seen, and told in the answer, so that nobody gets that of somebody else."""
+    request = {"method": scope["method"], "path": scope["path"], "complete": False}
+    SEEN.append(request)
+    more = True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            return
+        more = message.get("more_body", False)
+    request["complete"] = True
+    await answer(send, {"path": scope["path"]}, 404, ("x-seen", "yes"))
+
+
+async def seen(scope: Scope, receive: Receive, send: Send) -> None:
+    """The requests that came to no other path since this was last asked for."""
+    told = SEEN.copy()
+    SEEN.clear()
+    await answer(send, told)
 
 
 PATHS = {
@@ -178,4 +198,5 @@ PATHS = {
     "/sleeping": sleeping,
     "/own-headers": own_headers,
     "/own-error": own_error,
+    "/seen": seen,
 }
