@@ -309,6 +309,12 @@ class Config:
         group=APPLICATION,
         help="What send() does once the client is gone: raise an OSError, or nothing.",
     )
+    early_hints: str = option(
+        kinds.Choice(("auto", "on", "off")),
+        default="auto",
+        group=APPLICATION,
+        help="Whether applications may send 103. auto: not over Unix sockets, nor with forwarding headers; Nginx before 1.29 fails at it.",
+    )
     factory: bool = option(
         kinds.Flag(),
         default=False,

@@ -60,7 +60,7 @@ OTHERS = """
     --h11-max-incomplete-event-size --ssl-keyfile --ssl-certfile --ssl-keyfile-password --ssl-version --ssl-cert-reqs
     --ssl-ca-certs --ssl-ciphers --http2 --reset-contextvars --version --help --print-config --uds-mode --uds-group
     --log-format --health-path --limit-request-line --limit-request-headers --limit-request-header-bytes
-    --limit-request-body --timeout-header --timeout-body --wsgi-threads --send-after-disconnect --ssl-min-version --forwarded-headers
+    --limit-request-body --timeout-header --timeout-body --wsgi-threads --send-after-disconnect --early-hints --ssl-min-version --forwarded-headers
     --forwarded-hops --ssl-context-factory
 """.split()  # noqa: SIM905  # one item a line would be a page
 

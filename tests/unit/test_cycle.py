@@ -25,6 +25,7 @@ START = {"type": "http.response.start", "status": 200, "headers": [(b"x-a", b"b"
 PIECE = {"type": "http.response.body", "body": b"piece", "more_body": True}
 LAST = {"type": "http.response.body", "body": b"last"}
 DISCONNECT = {"type": "http.disconnect"}
+EXTENSIONS = {"http.response.early_hint": {}}
 
 
 class Writer:
@@ -90,7 +91,12 @@ def make(*, expects_continue: bool = False) -> tuple[HttpCycle, Writer, Recorder
     head.expects_continue = expects_continue
     writer, recorder = Writer(), Recorder()
     cycle = HttpCycle(
-        head, {"type": "http", "path": "/"}, writer, recorder, logging.getLogger("pronghorn.error"), 0
+        head,
+        {"type": "http", "path": "/", "extensions": EXTENSIONS},
+        writer,
+        recorder,
+        logging.getLogger("pronghorn.error"),
+        0,
     )
     return cycle, writer, recorder
 

@@ -52,11 +52,11 @@ async def test_hint_behind_the_head_is_dropped() -> None:
     assert writer.calls == [("begin", 200, b"piece")]
 
 
-async def test_hint_without_links_or_for_http_1_0_is_dropped() -> None:
+async def test_hint_without_links_or_without_the_extension_is_dropped() -> None:
     cycle, writer, _ = make()
     await cycle.send(START)
     await cycle.send({**HINT, "links": []})
-    cycle.head.http_version = "1.0"
+    cycle.scope["extensions"] = {}
     await cycle.send(HINT)
     assert writer.calls == []
 

@@ -194,6 +194,28 @@ async def test_extensions_of_http_1_0_are_fewer(parser: str) -> None:
     assert b" 103 " not in transport.written
 
 
+@pytest.mark.parametrize(
+    ("policy", "direct", "proxied"), [("auto", True, False), ("on", True, True), ("off", False, False)]
+)
+async def test_hints_are_for_those_who_can_bear_them(
+    parser: str, policy: str, direct: bool, proxied: bool
+) -> None:
+    declared = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        declared.append("http.response.early_hint" in scope["extensions"])
+        await send({"type": "http.response.start", "status": 200})
+        await send({"type": "http.response.early_hint", "links": [b"</a.css>"]})
+        await send({"type": "http.response.body"})
+
+    transport = connect(make_service(app, parser=parser, early_hints=policy))
+    for line in (b"", b"X-Forwarded-For: 192.0.2.1\r\n"):
+        transport.feed(b"GET / HTTP/1.1\r\nHost: example.org\r\n" + line + b"\r\n")
+        await turns()
+    assert declared == [direct, proxied]
+    assert transport.written.count(b"HTTP/1.1 103 Early Hints\r\n") == direct + proxied
+
+
 async def test_what_an_extension_says_cannot_be_changed(parser: str) -> None:
     found: list[type] = []
 

@@ -10,7 +10,7 @@ from tests.support.process import ServerProcess, serving
 
 SUPPORT = Path(__file__).resolve().parent.parent / "support"
 SERVED = ("--app-dir", str(SUPPORT))
-EXTENSIONS = ("http.response.early_hint", "http.response.pathsend", "http.response.zerocopysend")
+EXTENSIONS = ("http.response.pathsend", "http.response.zerocopysend", "http.response.early_hint")
 PAIRS = [("httptools", "uvloop"), ("h11", "asyncio")]
 
 

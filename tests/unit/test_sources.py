@@ -97,6 +97,7 @@ def test_every_option_can_come_from_a_variable_a_table_and_a_flag(folder: Path) 
         "interface": "asgi2",
         "wsgi_threads": "1",
         "send_after_disconnect": "ignore",
+        "early_hints": "on",
         "factory": "true",
         "app_dir": str(folder),
         "lifespan": "on",

@@ -327,12 +327,12 @@ class HttpCycle:
         return True
 
     def _hint(self, links: list[bytes]) -> None:
-        """Send an early hint (RFC 8297), or none where it is too late for it or the client would not understand it.
+        """Send an early hint (RFC 8297), or none where it is too late for it or the extension was not declared.
 
         The head is held from now on until there is a body: hints may follow, and it would end them.
         """
         if self.state < OPEN:
-            if links and self.head.http_version != "1.0":
+            if links and "http.response.early_hint" in self.scope.get("extensions", ()):
                 self._writer.inform(103, [(b"link", link) for link in links])
             self.state = HINTED
 

@@ -22,10 +22,18 @@ class ScopeTemplate:
 
     `server` is ``(path, None)`` and `client` None over a Unix socket. `state` is what the lifespan left, copied for
     each request (shallow, as the specification has it). `tls` is the value of the extension of that name, None in clear
-    text.
+    text. `early_hints` says whether there are any, and `hints_to_proxies` whether also where a proxy has left its mark.
     """
 
-    __slots__ = ("_extensions", "_root_path", "_root_path_raw", "_state", "_template", "_tls")
+    __slots__ = (
+        "_extensions",
+        "_hints_to_proxies",
+        "_root_path",
+        "_root_path_raw",
+        "_state",
+        "_template",
+        "_tls",
+    )
 
     def __init__(
         self,
@@ -36,16 +44,20 @@ class ScopeTemplate:
         root_path: str,
         state: dict[str, Any],
         tls: dict[str, Any] | None = None,
+        early_hints: bool = True,
+        hints_to_proxies: bool = True,
     ) -> None:
         self._root_path = root_path
         self._root_path_raw = root_path.encode("utf-8")
         self._state = state
         self._tls = tls
+        self._hints_to_proxies = hints_to_proxies
         self._extensions: dict[str, Any] = {
-            "http.response.early_hint": _NOTHING,
             "http.response.pathsend": _NOTHING,
             "http.response.zerocopysend": _NOTHING,
         }
+        if early_hints:
+            self._extensions["http.response.early_hint"] = _NOTHING
         # The keys that differ between requests are there as well: a copy that has to grow costs more.
         self._template: dict[str, Any] = {
             "type": "http",
@@ -83,9 +95,9 @@ class ScopeTemplate:
         scope["headers"] = head.headers
         scope["state"] = self._state.copy()
         scope["extensions"] = extensions = self._extensions.copy()
-        if head.http_version == "1.0":
-            del extensions["http.response.early_hint"]
-        elif head.accepts_trailers:
+        if head.http_version == "1.0" or (head.forwarded and not self._hints_to_proxies):
+            extensions.pop("http.response.early_hint", None)
+        if head.accepts_trailers:
             extensions["http.response.trailers"] = _NOTHING
         if self._tls is not None:
             extensions["tls"] = self._tls.copy()

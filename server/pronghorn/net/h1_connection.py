@@ -136,6 +136,8 @@ class H1Connection:
             root_path=service.root_path,
             state=service.lifespan_state,
             tls=None if tls is None else tls_extension.describe(transport.get_extra_info("ssl_object")),
+            early_hints=service.early_hints != "off" and not (unix and service.early_hints == "auto"),
+            hints_to_proxies=service.early_hints == "on",
         )
         service.connections.add(self)
         service.deadlines.arm(self, service.header_ticks)

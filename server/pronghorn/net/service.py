@@ -80,6 +80,8 @@ class Service:
     loop: asyncio.AbstractEventLoop
     observer: Observer = field(default_factory=NullObserver)
     trust: Trust = field(default_factory=NoTrust)
+    #: "on", "off", or "auto": not where there is a proxy, as far as one can tell.
+    early_hints: str = "auto"
     root_path: str = ""
     lifespan_state: dict[str, Any] = field(default_factory=dict)
     limit_concurrency: int | None = None

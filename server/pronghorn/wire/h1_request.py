@@ -184,7 +184,8 @@ class HeadBuilder:
         accepted = framing.get(b"te")
         if accepted is not None:
             # §10.1.4: a list of codings, each with parameters; "trailers" among them has none.
-            head.accepts_trailers = b"trailers" in accepted.replace(b" ", b"").split(b",")
+            codings = accepted.replace(b" ", b"").split(b",")
+            head.accepts_trailers = b"trailers" in codings and head.http_version == "1.1"
 
     @staticmethod
     def _check_transfer_encoding(head: RequestHead, encoding: bytes) -> None:

@@ -220,6 +220,7 @@ class Server:
             loop=asyncio.get_running_loop(),
             observer=observer,
             trust=runtime.trust,
+            early_hints=config.early_hints,
             root_path=config.root_path,
             lifespan_state=lifespan.state,
             limit_concurrency=config.limit_concurrency,
