@@ -4,6 +4,7 @@ import asyncio
 import contextvars
 import gc
 import re
+import sys
 
 import pytest
 
@@ -329,11 +330,11 @@ async def test_slow_reader_suspends_send(parser: str) -> None:
         nonlocal sent
         await send({"type": "http.response.start", "status": 200})
         for _ in range(10):
-            await send({"type": "http.response.body", "body": bytes(1000), "more_body": True})
+            await send({"type": "http.response.body", "body": bytes(100_000), "more_body": True})
             sent += 1
         await send({"type": "http.response.body"})
 
-    transport = connect(make_service(app, parser=parser), limit=1500)
+    transport = connect(make_service(app, parser=parser), limit=150_000)
     transport.feed(GET)
     await turns()
     assert sent == 1
@@ -346,12 +347,44 @@ async def test_slow_reader_suspends_send(parser: str) -> None:
     assert transport.written.endswith(b"0\r\n\r\n")
 
 
+async def test_pieces_of_one_iteration_are_one_write(parser: str) -> None:
+    go_on = asyncio.Event()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200})
+        for _ in range(3):
+            await send({"type": "http.response.body", "body": b"piece", "more_body": True})
+        await go_on.wait()
+        for _ in range(3):
+            await send({"type": "http.response.body", "body": b"piece", "more_body": True})
+        await asyncio.sleep(0)
+        await send({"type": "http.response.body", "body": b"end"})
+
+    transport = connect(make_service(app, parser=parser))
+    transport.feed(GET)
+    await turns()
+    assert [write.count(b"piece") for write in transport.writes] == [3]
+    go_on.set()
+    await turns()
+    assert [write.count(b"piece") for write in transport.writes] == [3, 3, 0]
+    assert transport.writes[2] == b"3\r\nend\r\n0\r\n\r\n"
+
+
+async def test_pipelined_answers_of_one_read_are_one_write(parser: str) -> None:
+    transport = connect(make_service(echo, parser=parser))
+    transport.feed(GET * 10)
+    await turns(20)
+    assert len(answers(transport)) == 10
+    if sys.version_info >= (3, 12):
+        assert len(transport.writes) == 1  # before, each runs in a turn of the loop of its own
+
+
 async def test_next_request_waits_until_the_last_answer_is_read(parser: str) -> None:
     """A client that pipelines and never reads must not make the server hold all the answers."""
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200})
-        await send({"type": "http.response.body", "body": bytes(1000)})
+        await send({"type": "http.response.body", "body": bytes(100_000)})
 
     service = make_service(app, parser=parser)
     transport = connect(service, limit=500)
@@ -498,7 +531,7 @@ async def test_application_may_take_its_time(parser: str) -> None:
 async def test_peer_that_does_not_read_is_given_up(parser: str) -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200})
-        await send({"type": "http.response.body", "body": bytes(1000), "more_body": True})
+        await send({"type": "http.response.body", "body": bytes(100_000), "more_body": True})
 
     service = make_service(app, parser=parser)
     transport = connect(service, limit=500)

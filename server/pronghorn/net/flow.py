@@ -1,5 +1,8 @@
 """Flow control of one connection: how a slow side makes the fast one wait, so that memory stays bounded.
 
+Joining: what is written within one iteration of the loop goes out as one write. Each write of a transport is a system
+call, and those of a response in pieces cost several times what the pieces do.
+
 Reading: once the application is `HIGH_WATER` bytes behind, the transport stops reading, the receive window of the
 peer fills, and the peer waits. Writing: the transport says when its buffer is over its limit, and whoever wants to
 send more awaits `WriteGate.drain`.
@@ -7,6 +10,8 @@ send more awaits `WriteGate.drain`.
 
 import asyncio
 from typing import Final
+
+from pronghorn.wire.h1_response import LARGE
 
 #: Bytes of request body that may wait for the application before reading stops.
 HIGH_WATER: Final = 65_536
@@ -55,6 +60,49 @@ class ReadGate:
                 self._transport.pause_reading()
             else:
                 self._transport.resume_reading()
+
+
+class Outbox:
+    """Collects what is to be written, up to `LARGE` bytes; whoever writes sees to it that `flush` is called."""
+
+    __slots__ = ("_pieces", "_size", "_transport", "scheduled")
+
+    def __init__(self, transport: asyncio.Transport) -> None:
+        self._transport = transport
+        self._pieces: list[bytes] = []
+        self._size = 0
+        #: Whether a call of `flush` is on its way already; for the owner to set.
+        self.scheduled = False
+
+    def write(self, data: bytes) -> None:
+        size = len(data)
+        if size >= LARGE:
+            # Not worth a copy.
+            self._write_out()
+            self._transport.write(data)
+            return
+        self._pieces.append(data)
+        self._size += size
+        if self._size >= LARGE:
+            self._write_out()
+
+    def flush(self) -> None:
+        """Hand everything to the transport."""
+        self.scheduled = False
+        if self._pieces:
+            self._write_out()
+
+    def clear(self) -> None:
+        """Forget what was not handed over yet."""
+        self._pieces = []
+        self._size = 0
+
+    def _write_out(self) -> None:
+        pieces = self._pieces
+        if pieces:
+            self._pieces = []
+            self._size = 0
+            self._transport.write(pieces[0] if len(pieces) == 1 else b"".join(pieces))
 
 
 class WriteGate:

@@ -27,7 +27,7 @@ from pronghorn.wire.ports import FilePart, Headers, RequestError, RequestHead
 
 from . import files, tls_extension
 from .deadlines import NEVER
-from .flow import ReadGate, WriteGate
+from .flow import Outbox, ReadGate, WriteGate
 from .service import Service
 
 # What the connection waits for; decides what a deadline means.
@@ -67,6 +67,7 @@ class H1Connection:
         "_advancing",
         "_incoming",
         "_lost",
+        "_out",
         "_parser",
         "_phase",
         "_queue",
@@ -87,6 +88,7 @@ class H1Connection:
     )
 
     _transport: asyncio.Transport
+    _out: Outbox
     _response: H1Response
     _reads: ReadGate
     _template: ScopeTemplate
@@ -122,7 +124,8 @@ class H1Connection:
         service = self._service
         self._transport = transport
         self._reads = ReadGate(transport)
-        self._response = H1Response(transport.write, service.defaults, service.field_cache)
+        self._out = Outbox(transport)
+        self._response = H1Response(self._out.write, service.defaults, service.field_cache)
         connection: socket.socket = transport.get_extra_info("socket")
         unix = connection.family == getattr(socket, "AF_UNIX", None)
         peer, name = transport.get_extra_info("peername"), transport.get_extra_info("sockname")
@@ -148,6 +151,7 @@ class H1Connection:
         service.connections.discard(self)
         service.deadlines.discard(self)
         self._queue.clear()
+        self._out.clear()
         cycle, self._active = self._active, None
         if cycle is not None and cycle.launched:
             service.active -= 1
@@ -246,6 +250,7 @@ class H1Connection:
             budget -= 1
             self._launch(cycle)
         self._advancing = False
+        self._out.flush()
         if self._phase == _CLOSE:
             return
         if self._active is None and self._lost is not None:
@@ -312,6 +317,8 @@ class H1Connection:
         if not cycle.ended and not self._worth_keeping(cycle):
             self._close(linger=True)
             return
+        if not self._advancing:
+            self._out.flush()
         if self._queue:
             self._active = self._queue.popleft()
             if not self._queue:
@@ -369,10 +376,15 @@ class H1Connection:
 
     def begin(self, status: int, headers: Headers, body: bytes) -> int:
         assert self._active is not None
-        return self._response.begin(self._active.head, status, headers, body)
+        size = self._response.begin(self._active.head, status, headers, body)
+        self._flush_soon()
+        return size
 
     def chunk(self, data: bytes) -> int:
-        return self._response.chunk(data)
+        size = self._response.chunk(data)
+        if not self._out.scheduled:
+            self._flush_soon()
+        return size
 
     def end(self, trailers: Headers = ()) -> None:
         cycle = self._active
@@ -388,6 +400,7 @@ class H1Connection:
         size = response.begin_file(part.size)
         if not size:
             return
+        self._out.flush()
         transfer = self._transfer = files.Transfer(self._transport, self._writes, part, size, sent)
         self._schedule()
         try:
@@ -400,16 +413,25 @@ class H1Connection:
             self._transfer = None
         if self._active is cycle:
             response.end_file(transfer.left)
+            self._flush_soon()
             self._schedule()
 
     def inform(self, status: int, headers: Headers) -> None:
         self._response.inform(status, headers)
+        self._flush_soon()
+
+    def _flush_soon(self) -> None:
+        """See to it that what was written is handed over at the end of this iteration of the loop."""
+        if not self._advancing and not self._out.scheduled:
+            self._out.scheduled = True
+            self._service.loop.call_soon(self._out.flush)
 
     def consumed(self, size: int) -> None:
         self._reads.consumed(size)
 
     def abort(self) -> None:
         self._phase = _CLOSE
+        self._out.clear()
         self._transport.abort()
 
     # Ends.
@@ -503,6 +525,7 @@ class H1Connection:
         self._phase = _CLOSE
         self._queue.clear()
         transport = self._transport
+        self._out.flush()
         self._unwritten = transport.get_write_buffer_size()
         self._service.deadlines.arm(self, self._service.body_ticks if self._unwritten else _LINGER)
         if linger and transport.can_write_eof():
