@@ -29,7 +29,9 @@ def main(target: str, *arguments: str) -> None:
         return
     check = targets.TARGETS[target]
     targets.quiet()
-    atheris.Setup([sys.argv[0], *arguments], lambda data: check(data, sizes(data)))
+    # libFuzzer runs itself again to merge, through a shell and by what it takes for its own name.
+    name = f"{sys.executable} {__file__} {target}"
+    atheris.Setup([name, *arguments], lambda data: check(data, sizes(data)))
     atheris.Fuzz()
 
 
