@@ -181,3 +181,14 @@ def test_hints_and_continue_go_ahead_and_trailers_follow(tmp_path: Path, flags: 
             assert (final.status, final["transfer-encoding"]) == (200, "chunked")
             assert client.chunked(3) == b"abc"
             assert client.read(17) == b"0\r\nx-sum: 294\r\n\r\n"
+
+
+@PAIRS
+def test_no_hints_where_a_proxy_sits(tmp_path: Path, flags: tuple[str, ...]) -> None:
+    with (
+        serving(tmp_path, TALKATIVE, *flags, "--lifespan", "off", "--uds", "s") as server,
+        server.connect() as client,
+    ):
+        client.request("POST", "/", body=b"abc")
+        response = client.response()
+        assert (response.status, response.body) == (200, b"abc")
