@@ -46,8 +46,13 @@ ALLOWED = [
     ),
 ]
 
-#: Rows of the security suite that get another status from h11 than from httptools, with the reason. Both refuse.
+_METHODS = "any token is a method to h11, and the application answers; llhttp has a list"
+
+#: Rows of the security suite that get another status from h11 than from httptools, with the reason; None is served.
 STATUSES = {
+    "method that no parser knows": (400, None, _METHODS),
+    "method in lower case": (400, None, _METHODS),
+    "method of RTSP in HTTP/1.1": (400, None, _METHODS),
     "the connection preface of HTTP/2": (
         400,
         505,

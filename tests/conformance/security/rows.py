@@ -177,6 +177,9 @@ def _line_and_host() -> list[Row]:
             for version in ("HTTP/1.10", "HTTP/11.1", "HTTP/1", "HTTP/1.x", "http/1.1", "HTTP/1.1 ", "HTTP 1.1", "X")
         ),
         line("the connection preface of HTTP/2", "PRI * HTTP/2.0"),
+        line("method that no parser knows", "FOO / HTTP/1.1"),
+        line("method in lower case", "get / HTTP/1.1"),
+        line("method of RTSP in HTTP/1.1", "DESCRIBE / HTTP/1.1"),
         line("RTSP", "DESCRIBE / RTSP/1.0"),
         line("ICE", "SOURCE / ICE/1.0"),
         line("RTSP in the guise of GET", "GET / RTSP/1.0"),
