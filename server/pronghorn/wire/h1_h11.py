@@ -31,7 +31,7 @@ class H11Parser(HeadBuilder):
     `max_incomplete` bounds, in bytes, what is kept of a head that does not come to its end.
     """
 
-    __slots__ = ("_buffer", "_chunks", "_closing", "_inbound", "_left", "_max_incomplete", "_state")
+    __slots__ = ("_buffer", "_chunks", "_closing", "_inbound", "_left", "_lines", "_max_incomplete", "_state")
 
     _chunks: ChunkedBody
 
@@ -41,6 +41,7 @@ class H11Parser(HeadBuilder):
         self._max_incomplete = max_incomplete or limits.field_bytes + limits.line
         self._state = _BETWEEN
         self._buffer = bytearray()  # of a head that is not complete
+        self._lines = 0  # line feeds in it
         self._left = 0  # bytes of a body with a length that have not come yet
         self._closing = False  # the peer announced that its request is the last
 
@@ -95,11 +96,13 @@ class H11Parser(HeadBuilder):
         self._buffer += data
         end = self._buffer.find(b"\r\n\r\n", search_from)
         if end < 0:
+            self._lines += data.count(b"\n")
             self._bound_unfinished(search_from)
             return b""
         raw = bytes(self._buffer[: end + 4])
         rest = bytes(self._buffer[end + 4 :])
         self._buffer.clear()
+        self._lines = 0
         method, target, version = read_lines(raw, self)
         self.check_size()
         head = self.build(method, target, version)
@@ -126,10 +129,10 @@ class H11Parser(HeadBuilder):
         buffer, limits = self._buffer, self.limits
         if _BARE_LF(buffer, search_from):
             raise RequestError(400, "bare line feed in a head")
-        if b"\n" not in buffer:
+        if not self._lines:
             if len(buffer) > limits.line + 32:  # with room for a method and a version
                 raise RequestError(414, "request target too long")
-        elif len(buffer) > self._max_incomplete or buffer.count(b"\n") > limits.fields + 1:
+        elif len(buffer) > self._max_incomplete or self._lines > limits.fields + 1:
             raise RequestError(431, "header section too large")
 
     def _fail(self, error: RequestError) -> None:
