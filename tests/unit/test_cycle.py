@@ -25,7 +25,7 @@ START = {"type": "http.response.start", "status": 200, "headers": [(b"x-a", b"b"
 PIECE = {"type": "http.response.body", "body": b"piece", "more_body": True}
 LAST = {"type": "http.response.body", "body": b"last"}
 DISCONNECT = {"type": "http.disconnect"}
-EXTENSIONS = {"http.response.early_hint": {}}
+EXTENSIONS: dict[str, Any] = {"http.response.early_hint": {}}
 
 
 class Writer:
