@@ -8,12 +8,13 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pronghorn.asgi.http import COMPLETE, ClientDisconnected
+from pronghorn.asgi.disconnect import ClientDisconnected
+from pronghorn.asgi.states import COMPLETE
 from tests.support.scripted import turns
 from tests.unit.test_cycle import DISCONNECT, LAST, PIECE, START, make
 
 STEPS = ["piece", "end", "receive", "disconnect", "pause", "resume", "start", "body+", "body", "turn"]
-SENT = {"start": START, "body+": PIECE, "body": LAST}
+SENT: dict[str, dict[str, Any]] = {"start": START, "body+": PIECE, "body": LAST}
 
 
 class Model:
