@@ -15,6 +15,7 @@ from typing import Any
 
 from pronghorn.types import Receive, Scope, Send
 from pronghorn.wire.limits import RequestLimits
+from pronghorn.wire.ports import RequestHead
 from tests.conformance.disagreements import ALLOWED
 from tests.conformance.kit import ALL, Recorded, describe
 from tests.conformance.responses import read_responses
@@ -24,6 +25,8 @@ CORPUS = Path(__file__).parent / "corpus"
 
 #: Every status that a parser may refuse a request with (docs/reference, security.md).
 REFUSALS = {400, 405, 413, 414, 431, 501, 505}
+#: Those of the limits.
+TOO_LARGE = {413, 414, 431}
 
 # Small, so that inputs of a few kilobytes reach them.
 LIMITS = RequestLimits(line=512, fields=16, field_bytes=2048, body=4096)
@@ -82,6 +85,34 @@ def _settled(found: tuple[Requests, bool]) -> tuple[Requests, bool]:
     """An outcome without what depends on when a fault was noticed: how much of an incomplete body was handed on."""
     requests, refused = found
     return [one if one["complete"] else {**one, "body": None} for one in requests], refused
+
+
+def reads(data: bytes, sizes: Sequence[int] = ()) -> None:
+    """A parser finds the same in one read as in reads of a single byte, to the last attribute of a head.
+
+    The first read of a message is where a parser may take a shorter way; the second and later ones are where it cannot.
+    """
+    for parser in PARSERS:
+        whole = _calls(parser, [data])
+        for pieces in (list(cut(data, (0,))), list(cut(data, sizes))):
+            again = _calls(parser, pieces)
+            assert again[0] == whole[0], parser
+            # Of two faults that one input may have, the other one may be met first; only limits look ahead.
+            assert again[1] == whole[1] or {again[1], whole[1]} & TOO_LARGE, (parser, again[1], whole[1])
+
+
+def _calls(parser: str, pieces: Sequence[bytes]) -> tuple[list[Any], int]:
+    """Each request with everything that its head says, and the status of a refusal or 0."""
+    inbound = Recorded()
+    subject = PARSERS[parser](inbound, LIMITS)
+    for piece in pieces:
+        subject.feed(piece)
+    idle = subject.idle
+    found = [
+        (*(getattr(head, name) for name in RequestHead.__slots__), complete, complete and body)
+        for head, body, complete in zip(inbound.heads, inbound.bodies, inbound.complete, strict=True)
+    ]
+    return [*found, idle and inbound.error is None], inbound.error.status if inbound.error else 0
 
 
 async def _app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -147,7 +178,11 @@ def connection(data: bytes, sizes: Sequence[int] = ()) -> None:
         asyncio.run(_converse(parser, list(cut(data, sizes))))
 
 
-TARGETS: dict[str, Callable[[bytes, Sequence[int]], None]] = {"parsers": parsers, "connection": connection}
+TARGETS: dict[str, Callable[[bytes, Sequence[int]], None]] = {
+    "parsers": parsers,
+    "reads": reads,
+    "connection": connection,
+}
 
 
 def quiet() -> None:

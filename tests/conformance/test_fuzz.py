@@ -122,6 +122,12 @@ def test_both_parsers_read_the_same(data: bytes, sizes: list[int]) -> None:
 
 
 @given(anything, sizes)
+@settings(max_examples=300)
+def test_one_read_or_many(data: bytes, sizes: list[int]) -> None:
+    targets.reads(data, sizes)
+
+
+@given(anything, sizes)
 @settings(max_examples=200)
 def test_a_connection_answers_or_closes(data: bytes, sizes: list[int]) -> None:
     targets.connection(data, sizes)
