@@ -76,6 +76,11 @@ class ScriptedTransport(asyncio.Transport):
             self._paused = False
             self._protocol.resume_writing()
 
+    def read(self, size: int) -> None:
+        """The peer reads a little of what waits for it, and the transport goes on waiting."""
+        assert size < self._unread
+        self._unread -= size
+
     def write(self, data: Any) -> None:
         assert not self.eof_written, "write after write_eof"
         if self.closed:

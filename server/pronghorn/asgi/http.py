@@ -187,6 +187,8 @@ class HttpCycle:
                 self.head.expects_continue = False
                 if self.state < OPEN:
                     self._writer.inform(100, _EMPTY)
+                else:
+                    self._writer.consumed(0)  # nothing can tell the client, but it is its turn
             while not self._body and not self.ended:
                 await self._wait()
                 if self.state >= COMPLETE:

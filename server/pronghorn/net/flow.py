@@ -9,6 +9,10 @@ send more awaits `WriteGate.drain`.
 """
 
 import asyncio
+import contextlib
+import fcntl
+import struct
+import termios
 from typing import Final
 
 from pronghorn.wire.h1_response import LARGE
@@ -17,16 +21,32 @@ from pronghorn.wire.h1_response import LARGE
 HIGH_WATER: Final = 65_536
 
 
+def unread(transport: asyncio.Transport) -> int:
+    """Bytes written that the peer has not taken: those in the transport's buffer, and those in the kernel's.
+
+    The kernel takes more from the transport only when a third of its own buffer is free, which may be a megabyte. Of a
+    peer that reads slowly the transport alone would see nothing for minutes.
+    """
+    waiting = transport.get_write_buffer_size()
+    descriptor = transport.get_extra_info("socket").fileno()
+    if descriptor >= 0:
+        # tcp(7) and unix(7): SIOCOUTQ, by the name that Python has for the same number. What has just been closed has none.
+        with contextlib.suppress(OSError):
+            waiting += struct.unpack("i", fcntl.ioctl(descriptor, termios.TIOCOUTQ, bytes(4)))[0]
+    return waiting
+
+
 class ReadGate:
     """Stops and resumes the reading of a transport. Reasons to stop add up: reading resumes when none is left."""
 
-    __slots__ = ("_buffered", "_held", "_paused", "_transport")
+    __slots__ = ("_buffered", "_held", "_transport", "paused")
 
     def __init__(self, transport: asyncio.Transport) -> None:
         self._transport = transport
         self._buffered = 0
         self._held = False
-        self._paused = False
+        #: Whether it has stopped, so that a peer that has more to send cannot.
+        self.paused = False
 
     def buffered(self, size: int) -> None:
         """`size` more bytes wait for the application."""
@@ -37,7 +57,7 @@ class ReadGate:
     def consumed(self, size: int) -> None:
         """The application took `size` of them."""
         self._buffered -= size
-        if self._paused:
+        if self.paused:
             self._update()
 
     def hold(self, wanted: bool) -> None:
@@ -54,8 +74,8 @@ class ReadGate:
 
     def _update(self) -> None:
         pause = self._held or self._buffered > HIGH_WATER
-        if pause is not self._paused and not self._transport.is_closing():
-            self._paused = pause
+        if pause is not self.paused and not self._transport.is_closing():
+            self.paused = pause
             if pause:
                 self._transport.pause_reading()
             else:

@@ -7,7 +7,7 @@ what one read brings.
 
 Nothing may stay open for ever without something moving. Each phase of a connection has its deadline: waiting for a
 request, for the rest of a head, for the next piece of a body, for the peer to read. Only while the application works
-is there none.
+is there none. And what moves has to move at a pace: a byte now and then would hold a connection for days.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ from pronghorn.wire.ports import FilePart, Headers, RequestError, RequestHead
 
 from . import files, tls_extension
 from .deadlines import NEVER
-from .flow import Outbox, ReadGate, WriteGate
+from .flow import Outbox, ReadGate, WriteGate, unread
 from .service import Service
 
 # What the connection waits for; decides what a deadline means.
@@ -35,8 +35,9 @@ _REQUEST: Final = 0  # the first byte of a request
 _HEAD: Final = 1  # the rest of a head
 _BODY: Final = 2  # the next piece of a body
 _ANSWER: Final = 3  # the application
-_READER: Final = 4  # the peer, to read what was written
-_CLOSE: Final = 5  # the end of the connection
+_TAKER: Final = 4  # the application, to take what has come of a body, or to ask for it
+_READER: Final = 5  # the peer, to read what was written
+_CLOSE: Final = 6  # the end of the connection
 
 #: Requests of one read that are answered without letting other connections have a turn.
 _EAGER_REQUESTS: Final = 16
@@ -65,10 +66,12 @@ class H1Connection:
     __slots__ = (
         "_active",
         "_advancing",
+        "_counted",
         "_incoming",
         "_lost",
         "_out",
         "_parser",
+        "_period_end",
         "_phase",
         "_queue",
         "_reads",
@@ -105,6 +108,8 @@ class H1Connection:
         self._served = 0
         self._trusted = False
         self._unwritten = 0  # what was left to write when that was last looked at
+        # Of a body that is waited for: when its pace is looked at next, and how much of it there was the last time.
+        self._period_end = self._counted = 0
         self._transfer: files.Transfer | None = None  # a file that is being sent
         self._task: asyncio.Task[None] | None = None  # of the active request, if it could not finish at once
         self.leaving = False
@@ -113,9 +118,10 @@ class H1Connection:
         self.bucket = NEVER
 
     def __repr__(self) -> str:
-        phase = ("waits for a request", "reads a head", "reads a body", "answers", "writes", "closes")[
-            self._phase
-        ]
+        phase = (
+            *("waits for a request", "reads a head", "reads a body", "answers"),
+            *("holds a body up", "writes", "closes"),
+        )[self._phase]
         return f"<H1Connection {phase}, {self._served} served, active {self._active!r}>"
 
     # An asyncio protocol.
@@ -289,8 +295,7 @@ class H1Connection:
                 self._phase = _ANSWER
                 service.deadlines.disarm(self)
             else:
-                self._phase = _BODY
-                service.deadlines.arm(self, service.body_ticks)
+                self._await_body(cycle)
         elif self._incoming is not None:
             self._phase = _BODY
             service.deadlines.arm(self, service.body_ticks)
@@ -300,6 +305,27 @@ class H1Connection:
         elif self._phase != _HEAD:
             self._phase = _HEAD
             service.deadlines.arm(self, service.header_ticks)
+
+    def _await_body(self, cycle: HttpCycle) -> None:
+        """Wait for the next piece of a body; or for the application, if the peer has to wait for that one first."""
+        service = self._service
+        deadlines = service.deadlines
+        if self._reads.paused or cycle.head.expects_continue:
+            self._phase = _TAKER
+            deadlines.disarm(self)
+            return
+        if self._phase != _BODY:
+            self._phase = _BODY
+        elif deadlines.now < self._period_end:
+            deadlines.arm(self, service.body_ticks)
+            return
+        # Once a response has begun, the two may be talking to each other.
+        elif cycle.bytes_in - self._counted < service.pace and cycle.state < OPEN:
+            self.on_deadline()
+            return
+        self._period_end = deadlines.now + service.body_ticks
+        self._counted = cycle.bytes_in
+        deadlines.arm(self, service.body_ticks)
 
     def _finished(self) -> None:
         """The response of the active cycle is on its way out, all of it."""
@@ -419,6 +445,8 @@ class H1Connection:
     def inform(self, status: int, headers: Headers) -> None:
         self._response.inform(status, headers)
         self._flush_soon()
+        if self._phase == _TAKER:
+            self._schedule()
 
     def _flush_soon(self) -> None:
         """See to it that what was written is handed over at the end of this iteration of the loop."""
@@ -428,6 +456,8 @@ class H1Connection:
 
     def consumed(self, size: int) -> None:
         self._reads.consumed(size)
+        if self._phase == _TAKER:
+            self._schedule()
 
     def abort(self) -> None:
         self._phase = _CLOSE
@@ -479,8 +509,8 @@ class H1Connection:
                 self._refuse(RequestError(408, "request body took too long"))
         else:
             # A slow reader may be slow, but it has to read.
-            unwritten = self._left_to_write()
-            if 0 < unwritten < self._unwritten:
+            waiting = self._transport.get_write_buffer_size() > 0 or self._transfer is not None
+            if waiting and self._unwritten - self._left_to_write() >= max(1, self._service.pace):
                 self._await_reader()
             else:
                 self.abort()
@@ -492,7 +522,7 @@ class H1Connection:
         self._service.deadlines.arm(self, self._service.body_ticks)
 
     def _left_to_write(self) -> int:
-        size = self._transport.get_write_buffer_size()
+        size = unread(self._transport)
         return size if self._transfer is None else size + self._transfer.left
 
     def _give_up(self, cycle: HttpCycle) -> bool:
@@ -526,8 +556,9 @@ class H1Connection:
         self._queue.clear()
         transport = self._transport
         self._out.flush()
-        self._unwritten = transport.get_write_buffer_size()
-        self._service.deadlines.arm(self, self._service.body_ticks if self._unwritten else _LINGER)
+        waiting = transport.get_write_buffer_size() > 0
+        self._unwritten = self._left_to_write() if waiting else 0
+        self._service.deadlines.arm(self, self._service.body_ticks if waiting else _LINGER)
         if linger and transport.can_write_eof():
             self._reads.release()
             transport.write_eof()

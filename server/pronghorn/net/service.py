@@ -84,6 +84,8 @@ class Service:
     early_hints: str = "auto"
     root_path: str = ""
     lifespan_state: dict[str, Any] = field(default_factory=dict)
+    #: Bytes that a peer has to move in any `body_ticks`, of a body that it sends or of a response that it reads.
+    pace: int = 0
     limit_concurrency: int | None = None
     limit_requests: int | None = None
     on_request_limit: Callable[[], None] = lambda: None
