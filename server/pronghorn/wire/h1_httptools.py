@@ -147,14 +147,16 @@ class HttptoolsParser(HeadBuilder):
                 self.check_size()
             parser = self._parser
             method, target = parser.get_method(), self._target
-            # RFC 9112 §3: one space between the three parts, and nothing else.
-            if self._data.startswith(b"%b %b HTTP/1.1\r\n" % (method, target), self._begin):
+            # RFC 9112 §3: one space between the three parts, and nothing else. llhttp wants one space at least ahead of
+            # the target, and it is one if the version is where it then has to be.
+            version = self._begin + len(method) + 1 + len(target)
+            if self._data.startswith(b" HTTP/1.1\r\n", version):
                 http_version = "1.1"
-            elif self._data.startswith(b"%b %b HTTP/" % (method, target), self._begin):
+            elif self._data.startswith(b" HTTP/", version):
                 http_version = parser.get_http_version()
             else:
                 raise RequestError(400, "invalid request line")
-            plain = self._framing is None
+            plain = self._framing is None and self._declared is None
             head = self.build(method, target, http_version)
             self._target = b""
             self._length = self._left = 0
