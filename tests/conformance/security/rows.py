@@ -206,6 +206,8 @@ def _line_and_host() -> list[Row]:
         line("target of 9,000 bytes", f"GET /{'a' * 9000} HTTP/1.1", 414),
         Row(section, "target without an end", b"GET /" + b"a" * 100_000, 414, last=True),
         Row(section, "101 fields", get(*many[:100]), 431),
+        Row(section, "101 fields that would be dropped", get(*(["X_Forwarded_For: y"] * 101)), 431),
+        Row(section, "field of 70,000 bytes that would be dropped", get("X_Real_IP: " + "y" * 70_000), 431),
         Row(section, "20,000 fields", get(*many), 431),
         Row(section, "head without an end", get(*many)[:-2], 431, cve="CVE-2025-48956"),
         Row(section, "field of 70,000 bytes", get("X: " + "y" * 70_000), 431, cve="CVE-2025-48956"),
