@@ -20,7 +20,6 @@ from .ports import RequestError, RequestHead
 _FRAMING: Final = frozenset(
     (b"host", b"content-length", b"transfer-encoding", b"connection", b"expect", b"te", b"upgrade")
 )
-_SINGLE: Final = frozenset((b"content-length", b"transfer-encoding"))
 _FORWARDING: Final = frozenset(
     (
         b"forwarded",
@@ -37,7 +36,12 @@ _TWINS: Final = frozenset(name.replace(b"-", b"_") for name in _FORWARDING | _FR
 _NOTABLE: Final = _FRAMING | _FORWARDING | _TWINS
 
 # RFC 9110 §8.6 gives no upper bound; 19 digits are what a signed 64-bit length can hold.
-_LENGTH: Final = re.compile(rb"[0-9]{1,19}").fullmatch
+_LENGTH_DIGITS: Final = 19
+#: The methods of RFC 9110 §9 and RFC 5789, which need not be decoded each time.
+_METHODS: Final = {
+    name.encode("ascii"): name
+    for name in ("GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH")
+}
 # RFC 3986 §3.2 without userinfo, which RFC 9110 §4.2.4 forbids here. Only classes and one bounded group: linear time.
 _HOST: Final = re.compile(
     rb"(?:\[[0-9A-Fa-f:.%a-zA-Z]+\]|[A-Za-z0-9\-._~!$&'()*+,;=%]*)(?::[0-9]{0,5})?"
@@ -57,11 +61,11 @@ class HeadBuilder:
     """Collects one request head, field by field, and turns it into a checked `RequestHead`.
 
     A parser calls `on_header` for each field as it finds it and `build` at the end of the section. Most heads have
-    Host as their only field that concerns the server; the others are put aside in a dictionary that those heads do
-    without.
+    Host and at most Content-Length of the fields that concern the server; the others are put aside in a dictionary that
+    those heads do without.
     """
 
-    __slots__ = ("_forwarded", "_framing", "_good_host", "_headers", "_host", "limits")
+    __slots__ = ("_declared", "_forwarded", "_framing", "_good_host", "_headers", "_host", "limits")
 
     def __init__(self, limits: RequestLimits) -> None:
         self.limits = limits
@@ -72,6 +76,7 @@ class HeadBuilder:
     def reset(self) -> None:
         self._headers: list[tuple[bytes, bytes]] = []
         self._host: bytes | None = None
+        self._declared: bytes | None = None
         self._framing: dict[bytes, bytes] | None = None
         self._forwarded = False
 
@@ -89,6 +94,11 @@ class HeadBuilder:
             if self._host is not None:
                 raise RequestError(400, "more than one Host field")
             self._host = value
+        elif name == b"content-length":
+            # The same value twice is refused as well: some other parser on the way may have taken only one of them.
+            if self._declared is not None:
+                raise RequestError(400, "more than one Content-Length field")
+            self._declared = value
         elif name in _FORWARDING:
             self._forwarded = True
         else:
@@ -99,10 +109,9 @@ class HeadBuilder:
                 value = b""  # it is dropped when all is counted
             elif name in framing:
                 self.check_count()  # a list of thousands of lines is not joined line by line
-                # Of Content-Length the same value twice is refused as well: some other parser on the way may have
-                # taken only one of them. Connection is a list, and may come in parts.
-                if name in _SINGLE:
-                    raise RequestError(400, f"more than one {name.decode().title()} field")
+                if name == b"transfer-encoding":
+                    raise RequestError(400, "more than one Transfer-Encoding field")
+                # Connection and its like are lists, and may come in parts.
                 value = framing[name] + b"," + value
             framing[name] = value.lower()
 
@@ -118,7 +127,7 @@ class HeadBuilder:
         if len(headers) > limits.fields:
             raise RequestError(431, "too many header fields")
         head = RequestHead()
-        head.method = method.decode("ascii")
+        head.method = _METHODS.get(method) or method.decode("ascii")
         head.target = target
         head.http_version = http_version
         head.headers = headers
@@ -137,7 +146,7 @@ class HeadBuilder:
             raise RequestError(405, "CONNECT is not supported")
         if target[0] != 0x2F:
             self._other_form(head, target)
-        elif b"#" in target:  # all that a parser lets through and §3.2 does not
+        elif 0x23 in target:  # "#", all that a parser lets through and §3.2 does not
             raise RequestError(400, "invalid request target")
         else:  # begins with "/": origin-form (§3.2.1)
             head.raw_path, _, head.query = target.partition(b"?")
@@ -146,32 +155,30 @@ class HeadBuilder:
             if not _HOST(host):
                 raise RequestError(400, "invalid Host field")
             self._good_host = host
-        head.content_length = None
+        declared = self._declared
+        head.content_length = None if declared is None else _length(declared)
         head.chunked = head.expects_continue = head.accepts_trailers = False
         head.upgrade = None
         if self._framing is not None:
             self._frame(head, self._framing)
             self._framing = None
+        if declared is not None:
+            self._declared = None
+            if limits.body is not None and (head.content_length or 0) > limits.body:
+                raise RequestError(413, "request body too large")
         self._headers = []
         self._host = None
         self._forwarded = False
         return head
 
     def _frame(self, head: RequestHead, framing: dict[bytes, bytes]) -> None:
-        """What the fields of framing and persistence say (RFC 9112 §6.3, §9.3)."""
+        """What the other fields of framing and persistence say (RFC 9112 §6.1, §9.3)."""
         if not _TWINS.isdisjoint(framing):
             head.headers = [field for field in head.headers if field[0] not in _TWINS]
-        length = framing.get(b"content-length")
-        if length is not None:
-            if not _LENGTH(length):
-                raise RequestError(400, "invalid Content-Length")
-            head.content_length = int(length)
         encoding = framing.get(b"transfer-encoding")
         if encoding is not None:
             self._check_transfer_encoding(head, encoding)
             head.chunked = True
-        elif (limit := self.limits.body) is not None and (head.content_length or 0) > limit:
-            raise RequestError(413, "request body too large")
         connection = framing.get(b"connection")
         if connection is not None:
             options = connection.replace(b" ", b"").split(b",")
@@ -228,8 +235,10 @@ class HeadBuilder:
         RFC 9110 §6.5.1 forbids fields of framing and routing in trailers; a parser on the way that merged them into
         the head would have read another message.
         """
-        forbidden = self._host is not None or (
-            self._framing is not None and not _SINGLE.isdisjoint(self._framing)
+        forbidden = (
+            self._host is not None
+            or self._declared is not None
+            or (self._framing is not None and b"transfer-encoding" in self._framing)
         )
         self.reset()
         if forbidden:
@@ -244,6 +253,12 @@ class HeadBuilder:
         """Refuse the section collected so far if it is over its limit of bytes."""
         if sum(len(name) + len(value) for name, value in self._headers) > self.limits.field_bytes:
             raise RequestError(431, "header section too large")
+
+
+def _length(digits: bytes) -> int:
+    if not digits.isdigit() or len(digits) > _LENGTH_DIGITS:
+        raise RequestError(400, "invalid Content-Length")
+    return int(digits)
 
 
 def read_lines(raw: bytes, builder: HeadBuilder) -> tuple[bytes, bytes, str]:
