@@ -227,7 +227,13 @@ class Config:
         kinds.Seconds(zero=False),
         default=60,
         group=LIMITS,
-        help="Seconds a request's body may pause between two pieces.",
+        help="Seconds a request's body may pause between two pieces, or a client in reading a response.",
+    )
+    min_client_rate: int = option(
+        kinds.Whole(0, metavar="BYTES"),
+        default=100,
+        group=LIMITS,
+        help="Least bytes a second, over each --timeout-body, of a body that comes or a response that is read. 0 is any rate.",
     )
     timeout_graceful_shutdown: int | float | None = option(
         kinds.Seconds(),

@@ -9,6 +9,7 @@ have and say that it was the last.
 import asyncio
 import functools
 import logging
+import math
 import os
 import random
 import selectors
@@ -216,6 +217,7 @@ class Server:
             keep_alive_ticks=Deadlines.ticks(config.timeout_keep_alive),
             header_ticks=Deadlines.ticks(config.timeout_header),
             body_ticks=Deadlines.ticks(config.timeout_body),
+            pace=math.ceil(config.min_client_rate * config.timeout_body),
             logger=logger,
             loop=asyncio.get_running_loop(),
             observer=observer,
