@@ -14,26 +14,16 @@ from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import KW_ONLY, InitVar, dataclass
 from typing import Any
 
-from pronghorn import kinds
+from pronghorn import headings, kinds
+from pronghorn.agreement import check_together
 from pronghorn.declare import Option, declared, option
-from pronghorn.errors import UsageError
-
-BINDING = "Connection & binding"
-APPLICATION = "Application"
-WORKERS = "Workers & concurrency"
-DEVELOPMENT = "Development"
-LOGGING = "Logging"
-PROXY = "Headers & proxies"
-LIMITS = "Timeouts & limits"
-WEBSOCKETS = "WebSocket"
-TLS = "TLS"
 
 _RELOAD = "auto-reload comes with a later version"
 _WEBSOCKETS = "WebSockets come with a later version"
 _SUPERVISOR = "worker processes come with a later version"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Config:
     """How to serve one application. Immutable; everything but `app` is given by keyword.
 
@@ -47,7 +37,7 @@ class Config:
     app: str | Callable[..., Any] = option(
         kinds.ImportedApp(),
         flag="",
-        group=APPLICATION,
+        group=headings.APPLICATION,
         help="The application to serve: module:attribute, such as main:app.",
     )
     _: KW_ONLY
@@ -56,34 +46,34 @@ class Config:
     host: str = option(
         kinds.Text(),
         default="127.0.0.1",
-        group=BINDING,
+        group=headings.BINDING,
         help="Listen on this host name or address. 0.0.0.0 or :: is every interface.",
     )
     port: int = option(
         kinds.Whole(0, 65535),
         default=8000,
-        group=BINDING,
+        group=headings.BINDING,
         help="Listen on this port. 0 takes a free one, which the log tells.",
     )
     uds: str | None = option(
         kinds.SocketPath(),
-        group=BINDING,
+        group=headings.BINDING,
         help="Listen on a Unix socket at this path instead of on a host and port.",
     )
     uds_mode: int | None = option(
         kinds.FileMode(),
-        group=BINDING,
+        group=headings.BINDING,
         default_text="666, as Uvicorn",
         help="Permissions of the Unix socket, in octal, set before it can be reached.",
     )
     uds_group: str | None = option(
         kinds.Text(metavar="GROUP"),
-        group=BINDING,
+        group=headings.BINDING,
         help="Group of the Unix socket, by name or number, set before it can be reached.",
     )
     fd: int | None = option(
         kinds.Whole(0),
-        group=BINDING,
+        group=headings.BINDING,
         help="Listen on the socket that is open as this file descriptor; its family is its own.",
     )
 
@@ -92,7 +82,7 @@ class Config:
         kinds.Whole(1, metavar="COUNT"),
         default=1,
         ambient="WEB_CONCURRENCY",
-        group=WORKERS,
+        group=headings.WORKERS,
         later="more than one worker process comes with a later version",
         default_text="$WEB_CONCURRENCY or 1",
         help="How many worker processes.",
@@ -100,39 +90,39 @@ class Config:
     loop: str | Callable[..., Any] = option(
         kinds.Choice(("auto", "asyncio", "uvloop"), attribute=True),
         default="auto",
-        group=WORKERS,
+        group=headings.WORKERS,
         help="Event loop. auto is uvloop where it is installed.",
     )
     http: str | Callable[..., Any] = option(
         kinds.Choice(("auto", "h11", "httptools"), attribute=True),
         default="auto",
-        group=WORKERS,
+        group=headings.WORKERS,
         help="HTTP/1.1 parser. auto is httptools where it is installed.",
     )
     http2: bool = option(
         kinds.Flag(),
         default=False,
-        group=WORKERS,
+        group=headings.WORKERS,
         later="HTTP/2 comes with a later version",
         help="Speak HTTP/2 too, over TLS and in clear text.",
     )
     ws: str | Callable[..., Any] = option(
         kinds.Choice(("auto", "none", "websockets", "websockets-sansio", "wsproto"), attribute=True),
         default="auto",
-        group=WORKERS,
+        group=headings.WORKERS,
         later=_WEBSOCKETS,
         ready=("none",),
         help="WebSocket implementation. For now auto is none.",
     )
     limit_concurrency: int | None = option(
         kinds.Whole(1, metavar="COUNT"),
-        group=WORKERS,
+        group=headings.WORKERS,
         help="Serve this many requests at a time and refuse the next with 503.",
     )
     backlog: int = option(
         kinds.Whole(0, 2**31 - 1, metavar="COUNT"),
         default=2048,
-        group=WORKERS,
+        group=headings.WORKERS,
         help="How many connections may wait to be accepted.",
     )
 
@@ -140,7 +130,7 @@ class Config:
     reload: bool = option(
         kinds.Flag(),
         default=False,
-        group=DEVELOPMENT,
+        group=headings.DEVELOPMENT,
         later=_RELOAD,
         help="Restart when a source file changes.",
     )
@@ -148,7 +138,7 @@ class Config:
         kinds.Words(metavar="PATH"),
         default=[],
         flag="--reload-dir",
-        group=DEVELOPMENT,
+        group=headings.DEVELOPMENT,
         later=_RELOAD,
         default_text="current folder",
         help="Watch this folder. May be repeated.",
@@ -157,7 +147,7 @@ class Config:
         kinds.Words(metavar="GLOB"),
         default=["*.py"],
         flag="--reload-include",
-        group=DEVELOPMENT,
+        group=headings.DEVELOPMENT,
         later=_RELOAD,
         help="Watch files of this pattern. May be repeated.",
     )
@@ -165,14 +155,14 @@ class Config:
         kinds.Words(metavar="GLOB"),
         default=[],
         flag="--reload-exclude",
-        group=DEVELOPMENT,
+        group=headings.DEVELOPMENT,
         later=_RELOAD,
         help="Do not watch files of this pattern. May be repeated.",
     )
     reload_delay: int | float = option(
         kinds.Seconds(),
         default=0.25,
-        group=DEVELOPMENT,
+        group=headings.DEVELOPMENT,
         later=_RELOAD,
         help="Seconds between a change and the restart.",
     )
@@ -181,118 +171,110 @@ class Config:
     log_level: str | int = option(
         kinds.LogLevel(("critical", "error", "warning", "info", "debug", "trace")),
         default="info",
-        group=LOGGING,
+        group=headings.LOGGING,
         help="The least severe message to log.",
     )
     log_config: str | dict[str, Any] | None = option(
         kinds.LogConfig(),
         default=kinds.LogConfig.OWN,
         nullable=True,
-        group=LOGGING,
+        group=headings.LOGGING,
         help="Logging configuration: a .json, .yaml or .ini file as logging.config takes it. None in code leaves logging alone.",
     )
     log_format: str = option(
         kinds.Choice(("auto", "text", "json")),
         default="auto",
-        group=LOGGING,
+        group=headings.LOGGING,
         help="How lines are written without --log-config. auto is text, or JSON where the application's root logger writes that.",
     )
-    access_log: bool = option(
-        kinds.Flag(),
-        default=True,
-        group=LOGGING,
-        help="Log each request.",
-    )
+    access_log: bool = option(kinds.Flag(), default=True, group=headings.LOGGING, help="Log each request.")
     use_colors: bool | None = option(
-        kinds.Flag(),
-        group=LOGGING,
-        default_text="on a terminal",
-        help="Colour the level names.",
+        kinds.Flag(), group=headings.LOGGING, default_text="on a terminal", help="Colour the level names."
     )
 
     # Timeouts & limits
     timeout_keep_alive: int | float = option(
         kinds.Seconds(),
         default=5,
-        group=LIMITS,
+        group=headings.LIMITS,
         help="Seconds an idle connection is kept for its next request.",
     )
     timeout_header: int | float = option(
         kinds.Seconds(zero=False),
         default=30,
-        group=LIMITS,
+        group=headings.LIMITS,
         help="Seconds a request's head may take to arrive, from its first byte; a TLS handshake gets as many.",
     )
     timeout_body: int | float = option(
         kinds.Seconds(zero=False),
         default=60,
-        group=LIMITS,
+        group=headings.LIMITS,
         help="Seconds a request's body may pause between two pieces, or a client in reading a response.",
     )
     min_client_rate: int = option(
         kinds.Whole(0, metavar="BYTES"),
         default=100,
-        group=LIMITS,
+        group=headings.LIMITS,
         help="Least bytes a second, over each --timeout-body, of a body that comes or a response that is read. 0 is any rate.",
     )
     timeout_graceful_shutdown: int | float | None = option(
         kinds.Seconds(),
-        group=LIMITS,
+        group=headings.LIMITS,
         default_text="no limit",
         help="Seconds that requests in progress get to finish at shutdown.",
     )
     timeout_notify: int | float = option(
         kinds.Seconds(zero=False),
         default=30,
-        group=LIMITS,
+        group=headings.LIMITS,
         later=_SUPERVISOR,
         help="Seconds between two heartbeats of a worker process.",
     )
     timeout_worker_healthcheck: int | float = option(
         kinds.Seconds(zero=False),
         default=5,
-        group=LIMITS,
+        group=headings.LIMITS,
         later=_SUPERVISOR,
         help="Seconds a worker process may stay silent before it is replaced.",
     )
     limit_request_line: int = option(
         kinds.Whole(1, metavar="BYTES"),
         default=8190,
-        group=LIMITS,
+        group=headings.LIMITS,
         help="Longest request line in bytes; a longer one is answered 414.",
     )
     limit_request_headers: int = option(
         kinds.Whole(1, metavar="COUNT"),
         default=100,
-        group=LIMITS,
+        group=headings.LIMITS,
         help="Most header fields of a request; more are answered 431.",
     )
     limit_request_header_bytes: int = option(
         kinds.Whole(1, metavar="BYTES"),
         default=65536,
-        group=LIMITS,
+        group=headings.LIMITS,
         help="Most bytes of all header fields together; more are answered 431.",
     )
     limit_request_body: int | None = option(
         kinds.Whole(0, metavar="BYTES"),
-        group=LIMITS,
+        group=headings.LIMITS,
         default_text="no limit",
         help="Largest request body in bytes; a larger one is answered 413.",
     )
     h11_max_incomplete_event_size: int | None = option(
         kinds.Whole(1, metavar="BYTES"),
-        group=LIMITS,
+        group=headings.LIMITS,
         help="Most bytes of a request head that the h11 parser holds while the rest is still to come.",
     )
     limit_max_requests: int | None = option(
         kinds.Whole(1, metavar="COUNT"),
-        group=LIMITS,
+        group=headings.LIMITS,
         help="Stop the process after this many requests.",
     )
     limit_max_requests_jitter: int = option(
         kinds.Whole(0, metavar="COUNT"),
         default=0,
-        group=LIMITS,
+        group=headings.LIMITS,
         help="Up to this many more, at random, so that processes do not all stop together.",
     )
 
@@ -300,65 +282,65 @@ class Config:
     interface: str = option(
         kinds.Choice(("auto", "asgi3", "asgi2", "wsgi")),
         default="auto",
-        group=APPLICATION,
+        group=headings.APPLICATION,
         help="What the application speaks. auto tells asgi3 and asgi2 apart; WSGI has to be said, and needs a2wsgi.",
     )
     wsgi_threads: int = option(
         kinds.Whole(1, metavar="COUNT"),
         default=10,
-        group=APPLICATION,
+        group=headings.APPLICATION,
         help="How many requests a WSGI application works on at a time, each on a thread of its own.",
     )
     send_after_disconnect: str = option(
         kinds.Choice(("raise", "ignore")),
         default="raise",
-        group=APPLICATION,
+        group=headings.APPLICATION,
         help="What send() does once the client is gone: raise an OSError, or nothing.",
     )
     early_hints: str = option(
         kinds.Choice(("auto", "on", "off")),
         default="auto",
-        group=APPLICATION,
+        group=headings.APPLICATION,
         help="Whether applications may send 103. auto: not over Unix sockets, nor with forwarding headers; Nginx before 1.29 fails at it.",
     )
     factory: bool = option(
         kinds.Flag(),
         default=False,
-        group=APPLICATION,
+        group=headings.APPLICATION,
         help="APP is a function that is called once, without arguments, and returns the application.",
     )
     app_dir: str | None = option(
         kinds.File(folder=True),
-        group=APPLICATION,
+        group=headings.APPLICATION,
         default_text="current folder",
         help="Look for APP's module in this folder first.",
     )
     env_file: str | None = option(
         kinds.File(),
-        group=APPLICATION,
+        group=headings.APPLICATION,
         help="Load this .env file into the application's environment; what is set already stays. Needs python-dotenv.",
     )
     lifespan: str = option(
         kinds.Choice(("auto", "on", "off")),
         default="auto",
-        group=APPLICATION,
+        group=headings.APPLICATION,
         help="Startup and shutdown events. on: an application that fails them does not start.",
     )
     root_path: str = option(
         kinds.Text(metavar="PATH"),
         default="",
-        group=APPLICATION,
+        group=headings.APPLICATION,
         help="The ASGI root_path, for an application mounted below a URL path.",
     )
     reset_contextvars: bool = option(
         kinds.Flag(),
         default=False,
-        group=APPLICATION,
+        group=headings.APPLICATION,
         help="Accepted for Uvicorn's sake: here each request has a contextvars context of its own in any case.",
     )
     health_path: str | None = option(
         kinds.UrlPath(),
-        group=APPLICATION,
+        group=headings.APPLICATION,
         help="The server itself answers this path: 200 when ready, 503 while it starts or stops. pronghorn healthcheck asks it.",
     )
 
@@ -366,26 +348,26 @@ class Config:
     proxy_headers: bool = option(
         kinds.Flag(),
         default=True,
-        group=PROXY,
+        group=headings.PROXY,
         help="Take client address, scheme and more from the forwarding headers of trusted peers.",
     )
     forwarded_allow_ips: str = option(
         kinds.Addresses(),
         default="127.0.0.1,::1",
         ambient="FORWARDED_ALLOW_IPS",
-        group=PROXY,
+        group=headings.PROXY,
         default_text="$FORWARDED_ALLOW_IPS or 127.0.0.1,::1",
         help="Trusted peers: addresses and networks with commas between; unix: is any Unix socket peer, * is everyone.",
     )
     forwarded_headers: str = option(
         kinds.ForwardedHeaders(),
         default="x-forwarded-for,x-forwarded-proto",
-        group=PROXY,
+        group=headings.PROXY,
         help="Which of their headers count: forwarded, x-forwarded-for, -proto, -host, -port and -prefix, with commas between.",
     )
     forwarded_hops: int | None = option(
         kinds.Whole(1, metavar="COUNT"),
-        group=PROXY,
+        group=headings.PROXY,
         default_text="no limit",
         help="How many proxies there are at most: the client's address is looked for among that many, counted from the right.",
     )
@@ -393,34 +375,26 @@ class Config:
         kinds.Headers(),
         default=[],
         flag="--header",
-        group=PROXY,
+        group=headings.PROXY,
         help="Add this header to every response. May be repeated.",
     )
     server_header: bool = option(
-        kinds.Flag(),
-        default=True,
-        group=PROXY,
-        help="Send a Server header.",
+        kinds.Flag(), default=True, group=headings.PROXY, help="Send a Server header."
     )
-    date_header: bool = option(
-        kinds.Flag(),
-        default=True,
-        group=PROXY,
-        help="Send a Date header.",
-    )
+    date_header: bool = option(kinds.Flag(), default=True, group=headings.PROXY, help="Send a Date header.")
 
     # WebSocket
     ws_max_size: int = option(
         kinds.Whole(1, metavar="BYTES"),
         default=16777216,
-        group=WEBSOCKETS,
+        group=headings.WEBSOCKETS,
         later=_WEBSOCKETS,
         help="Largest message in bytes.",
     )
     ws_max_queue: int = option(
         kinds.Whole(1, metavar="COUNT"),
         default=32,
-        group=WEBSOCKETS,
+        group=headings.WEBSOCKETS,
         later=_WEBSOCKETS,
         help="Most messages held for an application that does not take them.",
     )
@@ -428,7 +402,7 @@ class Config:
         kinds.Seconds(zero=False),
         default=20,
         nullable=True,
-        group=WEBSOCKETS,
+        group=headings.WEBSOCKETS,
         later=_WEBSOCKETS,
         help="Seconds between two pings.",
     )
@@ -436,7 +410,7 @@ class Config:
         kinds.Seconds(zero=False),
         default=20,
         nullable=True,
-        group=WEBSOCKETS,
+        group=headings.WEBSOCKETS,
         later=_WEBSOCKETS,
         help="Seconds a ping may stay without an answer.",
     )
@@ -444,7 +418,7 @@ class Config:
         kinds.Flag(),
         default=True,
         valued=True,
-        group=WEBSOCKETS,
+        group=headings.WEBSOCKETS,
         later=_WEBSOCKETS,
         help="Offer compression.",
     )
@@ -452,53 +426,51 @@ class Config:
     # TLS
     ssl_keyfile: str | None = option(
         kinds.File(),
-        group=TLS,
+        group=headings.TLS,
         help="Private key, PEM. Without it the key is looked for in --ssl-certfile.",
     )
     ssl_certfile: str | None = option(
         kinds.File(),
-        group=TLS,
+        group=headings.TLS,
         help="Certificate and its chain, PEM. With it the server speaks TLS.",
     )
     ssl_keyfile_password: str | None = option(
         kinds.Text(),
         secret=True,
-        group=TLS,
+        group=headings.TLS,
         help="Password of the private key. Rather in a variable than on the command line, which others can see.",
     )
     ssl_version: int = option(
         kinds.Whole(0),
         default=17,  # ssl.PROTOCOL_TLS_SERVER
-        group=TLS,
+        group=headings.TLS,
         help="A number of Python's ssl module, for Uvicorn's sake. 17: TLS 1.2 or later; 772: TLS 1.3 alone.",
     )
     ssl_min_version: str | None = option(
         kinds.TlsVersion(),
-        group=TLS,
+        group=headings.TLS,
         default_text="1.2",
         help="The oldest version of TLS that is spoken.",
     )
     ssl_cert_reqs: int = option(
         kinds.Whole(0, 2),
         default=0,  # ssl.CERT_NONE
-        group=TLS,
+        group=headings.TLS,
         help="Client certificates: 0 none, 1 optional, 2 required.",
     )
     ssl_ca_certs: str | None = option(
-        kinds.File(),
-        group=TLS,
-        help="Authorities that client certificates must come from, PEM.",
+        kinds.File(), group=headings.TLS, help="Authorities that client certificates must come from, PEM."
     )
     ssl_ciphers: str | None = option(
         kinds.Text(),
-        group=TLS,
+        group=headings.TLS,
         default_text="OpenSSL's own",
         help="Ciphers of TLS 1.2 in OpenSSL's notation. It does not set a minimum version.",
     )
 
     ssl_context_factory: str | Callable[..., Any] | None = option(
         kinds.Reference(),
-        group=TLS,
+        group=headings.TLS,
         help="Makes the TLS context itself: called with the configuration and a function that makes the usual one.",
     )
 
@@ -509,6 +481,8 @@ class Config:
         environ = os.environ if environ is None else environ
         values: dict[str, Any] = {}
         if self.env_file is not None:
+            from pronghorn.env_file import load_env_file  # noqa: PLC0415  # few have one
+
             load_env_file(OPTIONS["env_file"].read_code(self.env_file), environ)
         for name, told in OPTIONS.items():
             value = getattr(self, name)
@@ -521,51 +495,16 @@ class Config:
             object.__setattr__(self, name, value)
         if not (isinstance(self.app, str) or callable(self.app)):
             raise OPTIONS["app"].fault("there is no application to serve", source=None, code=True)
-        check_together(values, code=True)
+        check_together(values, OPTIONS, code=True)
+
+    # By hand: what a dataclass compiles for so many fields at each start takes longer than the rest of this module.
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Config):
+            return NotImplemented
+        return all(getattr(self, name) == getattr(other, name) for name in OPTIONS)
+
+    __hash__ = None  # type: ignore[assignment]  # some values are lists
 
 
 OPTIONS: Mapping[str, Option] = declared(Config)
 """Every declared option by name, `app` first."""
-
-GROUPS = (BINDING, WORKERS, DEVELOPMENT, LOGGING, LIMITS, APPLICATION, PROXY, WEBSOCKETS, TLS)
-"""The headings of help and reference, in their order."""
-
-
-def check_together(values: Mapping[str, Any], *, code: bool) -> None:
-    """Raise UsageError when values that are sound one by one contradict each other.
-
-    What Uvicorn lets pass without harm, such as a port beside a Unix socket, is not refused here.
-    """
-
-    def refuse(name: str, other: str, message: str) -> None:
-        named = other if code else OPTIONS[other].flag
-        raise OPTIONS[name].fault(message.format(named), source=None, code=code)
-
-    if values["uds"] is not None and values["fd"] is not None:
-        refuse("fd", "uds", "cannot be given together with {}, listen on one of them")
-    if values["ssl_keyfile"] is not None and values["ssl_certfile"] is None:
-        refuse("ssl_keyfile", "ssl_certfile", "a key is of no use without {}")
-    if values["ssl_min_version"] == "1.3" and values["ssl_version"] == 5:  # ssl.PROTOCOL_TLSv1_2
-        refuse("ssl_min_version", "ssl_version", "1.3 contradicts {} 5, which is TLS 1.2 alone")
-
-
-def load_env_file(path: str, environ: MutableMapping[str, str]) -> list[str]:
-    """Add the variables of a .env file that are not set yet, and return the names of those that were added.
-
-    Raises UsageError when python-dotenv is not installed or the file is not text.
-    """
-    try:
-        from dotenv import dotenv_values  # noqa: PLC0415  # an extra
-    except ImportError:
-        raise UsageError(
-            "reading it needs python-dotenv, which is not installed",
-            option="--env-file",
-            hint="Install pronghorn[dotenv]",
-        ) from None
-    try:
-        found = dotenv_values(path, encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as exc:
-        raise UsageError(f"{path!r} cannot be read: {exc}", option="--env-file") from None
-    added = {name: value for name, value in found.items() if value is not None and name not in environ}
-    environ.update(added)
-    return list(added)

@@ -32,13 +32,13 @@ class Option:
     help: str
     group: str
     flag: str | None
-    nullable: bool
-    valued: bool
-    default_text: str | None
-    ambient: str | None
-    later: str | None
-    ready: tuple[Any, ...]
-    secret: bool
+    nullable: bool = False
+    valued: bool = False
+    default_text: str | None = None
+    ambient: str | None = None
+    later: str | None = None
+    ready: tuple[Any, ...] = ()
+    secret: bool = False
 
     @property
     def variable(self) -> str:

@@ -7,7 +7,6 @@ may be filled in later, on the way up. Nothing below `cli` turns these into an e
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 
 
@@ -65,5 +64,7 @@ class StartupError(UserError):
 
 def did_you_mean(word: str, known: Iterable[str]) -> str | None:
     """The hint that names the nearest of `known`, or None when nothing is near."""
+    import difflib  # noqa: PLC0415  # only for those who made a mistake
+
     near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
     return f"Did you mean {near[0]}?" if near else None

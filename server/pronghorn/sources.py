@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pronghorn.config import OPTIONS, Config, check_together, load_env_file
+from pronghorn.agreement import check_together, without_effect
+from pronghorn.config import OPTIONS, Config
 from pronghorn.declare import Option
 from pronghorn.errors import UsageError, UserError, did_you_mean
 
@@ -70,6 +71,8 @@ def resolve(flags: Mapping[str, Any], environ: MutableMapping[str, str], folder:
         if given is not None:
             found.values[name], found.sources[name] = given
     if "env_file" in found.values:
+        from pronghorn.env_file import load_env_file  # noqa: PLC0415  # few have one
+
         added = load_env_file(found.values["env_file"], environ)
         for variable in (item for item in added if item.startswith(PREFIXES)):
             found.warnings.append(
@@ -91,7 +94,7 @@ def resolve(flags: Mapping[str, Any], environ: MutableMapping[str, str], folder:
         source = found.sources[name]
         told.require_available(found.values[name], None if source == _label(told) else source)
     try:
-        check_together(found.values, code=False)
+        check_together(found.values, OPTIONS, code=False)
     except UserError as exc:
         found.blame(exc)
         raise
@@ -183,26 +186,8 @@ def _unknown_variables(environ: Mapping[str, str]) -> list[str]:
 
 def _without_effect(found: Resolution) -> list[str]:
     """Warnings for options that were asked for and that other options make idle."""
-    values = found.values
-    idle: list[tuple[str, str]] = []
-    for name in ("uds", "fd"):
-        if values[name] is not None:
-            idle += [(other, f"beside {OPTIONS[name].flag}") for other in ("host", "port")]
-    if values["uds"] is None:
-        idle += [(name, "without --uds") for name in ("uds_mode", "uds_group")]
-    if values["ssl_certfile"] is None and values["ssl_context_factory"] is None:
-        idle += [
-            (name, "without --ssl-certfile, the server does not speak TLS")
-            for name in OPTIONS
-            if name.startswith("ssl_") and name not in {"ssl_certfile", "ssl_keyfile", "ssl_context_factory"}
-        ]
-    if not values["proxy_headers"]:
-        names = ("forwarded_headers", "forwarded_hops")
-        idle += [(name, "beside --no-proxy-headers") for name in names]
-    if values["interface"] != "wsgi":
-        idle.append(("wsgi_threads", "without --interface wsgi"))
     warnings = []
-    for name, why in idle:
+    for name, why in without_effect(found.values, OPTIONS):
         if found.is_given(name):
             flag, source = OPTIONS[name].flag, found.sources[name]
             whence = "" if source == flag else f" (from {source})"

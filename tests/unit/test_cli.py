@@ -18,8 +18,9 @@ import pytest
 
 import pronghorn
 from pronghorn import cli
-from pronghorn.config import GROUPS, OPTIONS
+from pronghorn.config import OPTIONS
 from pronghorn.errors import StartupError, UsageError
+from pronghorn.headings import GROUPS
 
 # The tables of the handbook, as they are there: flag and default.
 HANDBOOK = {

@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pronghorn.config import GROUPS, OPTIONS, Config
+from pronghorn.config import OPTIONS, Config
 from pronghorn.errors import StartupError, UsageError, UserError, did_you_mean
+from pronghorn.headings import GROUPS
 
 # The keywords of uvicorn.run and uvicorn.Config, with the defaults that those have (version 0.54). Left out is
 # callback_notify, which a worker of Gunicorn is told by.

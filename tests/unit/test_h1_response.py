@@ -1,11 +1,12 @@
 """How a response is framed: the one place that decides it (RFC 9112 §6, RFC 9110 §8.6, §9.3.2, §15)."""
 
+from email.utils import formatdate
 from typing import cast
 
 import pytest
 
 from pronghorn.wire.h1_response import LARGE, H1Response
-from pronghorn.wire.headers import DefaultHeaders, FieldCache, field_line
+from pronghorn.wire.headers import DefaultHeaders, FieldCache, field_line, http_date
 from pronghorn.wire.ports import Headers, InvalidResponse, RequestHead
 
 
@@ -248,6 +249,11 @@ def test_application_may_set_date_and_server_itself(name: bytes) -> None:
     wire.writes.clear()
     wire.encoder.respond(request(), 200, [], b"")
     assert b"server: pronghorn" in wire.head, "that was about one response only"
+
+
+@pytest.mark.parametrize("now", [0, 784_111_777.9, 951_782_400, 1_767_225_599, 4_102_444_800])
+def test_a_date_is_what_the_standard_library_writes(now: float) -> None:
+    assert http_date(now).decode() == formatdate(now, usegmt=True)
 
 
 def test_default_headers_are_renewed() -> None:

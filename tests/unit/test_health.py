@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from pronghorn.net.tls import create_context
-from pronghorn.observe.health import HealthEndpoint, probe
+from pronghorn.observe.health import HealthEndpoint
+from pronghorn.observe.probe import probe
 from pronghorn.types import Message, Receive, Scope, Send
 
 

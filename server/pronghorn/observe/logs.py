@@ -17,11 +17,13 @@ import http
 import logging
 import sys
 from copy import copy
-from typing import Any, Literal, TextIO
+from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 from pronghorn.errors import UsageError
-from pronghorn.observe import log_config as log_configs
 from pronghorn.observe.escape import lines, one_line
+
+if TYPE_CHECKING:
+    from pronghorn.observe.log_config import Source
 
 TRACE = 5
 LEVELS = {
@@ -47,7 +49,7 @@ def configure(
     *,
     level: str | int = "info",
     fmt: str = "auto",
-    log_config: log_configs.Source | None = OWN,
+    log_config: Source | None = OWN,
     use_colors: bool | None = None,
     access_log: bool = True,
 ) -> None:
@@ -68,7 +70,10 @@ def configure(
         _give(root, ConsoleHandler("stderr", fmt, use_colors))
         _give(access, ConsoleHandler("stdout", fmt, use_colors))
     elif log_config is not None:
-        log_configs.apply(log_config)
+        # Imported here because logging.config brings queues, pickles and a socket server along.
+        from pronghorn.observe.log_config import apply  # noqa: PLC0415
+
+        apply(log_config)
     if log_config == OWN or number != logging.INFO:
         for name in (ROOT, ERROR, ACCESS):
             logging.getLogger(name).setLevel(number)

@@ -6,7 +6,7 @@ that sends a new request id with every response must not fill the memory with th
 """
 
 import re
-from email.utils import formatdate
+import time
 from http import HTTPStatus
 from typing import Final
 
@@ -27,6 +27,10 @@ _NOT_IN_TRAILERS: Final = frozenset(
         b" set-cookie te trailer transfer-encoding upgrade vary warning www-authenticate"
     ).split()
 )
+
+# RFC 9110 §5.6.7 names days and months in English, whatever the locale.
+_DAYS: Final = b"Mon Tue Wed Thu Fri Sat Sun".split()
+_MONTHS: Final = b"Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split()
 
 _CACHED_FIELDS: Final = 512
 _CACHED_BYTES: Final = 256
@@ -54,6 +58,23 @@ def check_trailer(name: bytes, value: bytes) -> None:
     field_line(name, value)
     if name.lower() in _NOT_IN_TRAILERS:
         raise InvalidResponse(f"header {name!r} is not allowed in trailers")
+
+
+def http_date(now: float | None) -> bytes:
+    """An IMF-fixdate of RFC 9110 §5.6.7: ``Sun, 06 Nov 1994 08:49:37 GMT``.
+
+    What `email.utils.formatdate` gives; its module would be imported for this alone.
+    """
+    year, month, day, hour, minute, second, weekday, *_ = time.gmtime(now)
+    return b"%b, %02d %b %04d %02d:%02d:%02d GMT" % (
+        _DAYS[weekday],
+        day,
+        _MONTHS[month - 1],
+        year,
+        hour,
+        minute,
+        second,
+    )
 
 
 class FieldCache(dict[tuple[bytes, bytes], bytes]):
@@ -90,7 +111,7 @@ class DefaultHeaders:
     def renew(self, now: float | None) -> None:
         """Write the block anew for `now`, in seconds since the epoch; None is the present."""
         if self._date is not None:
-            self._date = b"date: %b\r\n" % formatdate(now, usegmt=True).encode("ascii")
+            self._date = b"date: %b\r\n" % http_date(now)
         self.block = self.without(date=False, server=False)
 
     def without(self, *, date: bool, server: bool) -> bytes:

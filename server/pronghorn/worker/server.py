@@ -11,13 +11,12 @@ import functools
 import logging
 import math
 import os
-import random
 import selectors
 import signal
 import socket
 import sys
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pronghorn.asgi.disconnect import IgnoringSend
 from pronghorn.asgi.http import NullObserver, Observer
@@ -28,11 +27,13 @@ from pronghorn.net.deadlines import TICK, Deadlines, Ticker
 from pronghorn.net.h1_connection import H1Connection
 from pronghorn.net.service import Service
 from pronghorn.net.sockets import AlreadyListening, Listener, describe, open_listeners
-from pronghorn.observe import access
 from pronghorn.observe.health import HealthEndpoint, QuietProbes
 from pronghorn.runtime import Runtime, load, loop_factory
 
 from .signals import captured, pass_on
+
+if TYPE_CHECKING:
+    from pronghorn.observe.access import AccessLog
 
 logger = logging.getLogger("pronghorn.error")
 
@@ -162,9 +163,7 @@ class Server:
                 hint="The application decides this, in its lifespan.startup; what it logged is above",
             ) from exc
         # Chosen only now, because an application may set up logging of its own while it starts.
-        access_log = access.make(asyncio.get_running_loop()) if self.config.access_log else None
-        if access_log is not None and self.config.health_path is not None:
-            access_log = QuietProbes(access_log, self.config.health_path)
+        access_log = self._access_log() if self.config.access_log else None
         service = self._service(runtime, lifespan, access_log or NullObserver())
         ticker = Ticker(lambda: self._tick(service, runtime))
         try:
@@ -200,6 +199,14 @@ class Server:
             task.result()
         else:
             task.cancel()
+
+    def _access_log(self) -> "AccessLog | QuietProbes | None":
+        from pronghorn.observe import access  # noqa: PLC0415  # not for those who have none
+
+        access_log = access.make(asyncio.get_running_loop())
+        if access_log is None or self.config.health_path is None:
+            return access_log
+        return QuietProbes(access_log, self.config.health_path)
 
     def _service(self, runtime: Runtime, lifespan: Lifespan, observer: Observer) -> Service:
         config = self.config
@@ -341,4 +348,8 @@ class Server:
 
 
 def _jittered(limit: int | None, jitter: int) -> int | None:
-    return None if limit is None else limit + random.randint(0, jitter)  # noqa: S311  # spread, not secrecy
+    if limit is None or not jitter:
+        return limit
+    import random  # noqa: PLC0415  # few ask for it
+
+    return limit + random.randint(0, jitter)  # noqa: S311  # spread, not secrecy
