@@ -109,20 +109,20 @@ class Outbox:
     def flush(self) -> None:
         """Hand everything to the transport."""
         self.scheduled = False
-        if self._pieces:
+        if self._size:
             self._write_out()
 
     def clear(self) -> None:
         """Forget what was not handed over yet."""
-        self._pieces = []
+        self._pieces.clear()
         self._size = 0
 
     def _write_out(self) -> None:
-        pieces = self._pieces
-        if pieces:
-            self._pieces = []
-            self._size = 0
-            self._transport.write(pieces[0] if len(pieces) == 1 else b"".join(pieces))
+        data = b"".join(self._pieces)  # of a single piece that is the piece, without a copy
+        self._pieces.clear()
+        self._size = 0
+        if data:
+            self._transport.write(data)
 
 
 class WriteGate:

@@ -11,14 +11,14 @@ The application says what it wants to send; how the peer finds the end of it is 
   close is honoured.
 """
 
-import re
 from collections.abc import Callable
 from typing import Final
 
 from .headers import STATUS_LINES, DefaultHeaders, FieldCache, field_line
 from .ports import Headers, InvalidResponse, RequestHead
 
-_LENGTH: Final = re.compile(rb"[0-9]{1,19}").fullmatch
+# The digits of a signed 64-bit length.
+_LENGTH_DIGITS: Final = 19
 # Fields that are never cached: those that the server writes itself, and those of its own that an application may set.
 _NOTABLE: Final = frozenset(
     (b"content-length", b"transfer-encoding", b"connection", b"keep-alive", b"date", b"server")
@@ -213,9 +213,14 @@ class H1Response:
         self.excess = self.missing = 0
         lines = [STATUS_LINES[status]]
         known = self._cache.get
-        for name, value in headers:
-            line = known((name, value))
+        for field in headers:
+            # A pair may be a list as well, which cannot be looked up.
+            line = known(field) if type(field) is tuple else None
             if line is None:
+                name, value = field
+                if name == b"content-length":
+                    self._take_length(value)
+                    continue
                 line = self._new_field(name, value)
             lines.append(line)
         if self._own_date or self._own_server:
@@ -237,15 +242,18 @@ class H1Response:
             self._own_server = True
             return line
         if lowered == b"content-length":
-            if not _LENGTH(value):
-                raise InvalidResponse(f"invalid Content-Length {value!r}")
-            length = int(value)
-            if self._length is not None and self._length != length:
-                raise InvalidResponse(f"two values of Content-Length: {self._length} and {length}")
-            self._length = length
+            self._take_length(value)
         elif lowered == b"connection" and b"close" in value.lower():
             self._close_wanted = True
         return b""
+
+    def _take_length(self, digits: bytes) -> None:
+        if type(digits) is not bytes or not digits.isdigit() or len(digits) > _LENGTH_DIGITS:
+            raise InvalidResponse(f"invalid Content-Length {digits!r}")
+        length = int(digits)
+        if self._length is not None and self._length != length:
+            raise InvalidResponse(f"two values of Content-Length: {self._length} and {length}")
+        self._length = length
 
     def _frame_bodiless(self, lines: list[bytes], status: int, length: int | None) -> None:
         self._framing = _NONE
