@@ -18,11 +18,11 @@ _NOTHING: Final = Nothing()
 
 
 class ScopeTemplate:
-    """What the scopes of one connection have in common.
+    """What the scopes of all connections to one address have in common.
 
-    `server` is ``(path, None)`` and `client` None over a Unix socket. `state` is what the lifespan left, copied for
-    each request (shallow, as the specification has it). `tls` is the value of the extension of that name, None in clear
-    text. `early_hints` says whether there are any, and `hints_to_proxies` whether also where a proxy has left its mark.
+    `server` is that address, ``(path, None)`` of a Unix socket. `state` is what the lifespan left, copied for each
+    request (shallow, as the specification has it). `early_hints` says whether there are any, and `hints_to_proxies`
+    whether also where a proxy has left its mark.
     """
 
     __slots__ = (
@@ -32,25 +32,21 @@ class ScopeTemplate:
         "_root_path_raw",
         "_state",
         "_template",
-        "_tls",
     )
 
     def __init__(
         self,
         *,
         scheme: str,
-        client: tuple[str, int] | None,
-        server: Address | None,
+        server: Address,
         root_path: str,
         state: dict[str, Any],
-        tls: dict[str, Any] | None = None,
         early_hints: bool = True,
         hints_to_proxies: bool = True,
     ) -> None:
         self._root_path = root_path
         self._root_path_raw = root_path.encode("utf-8")
         self._state = state
-        self._tls = tls
         self._hints_to_proxies = hints_to_proxies
         self._extensions: dict[str, Any] = {
             "http.response.pathsend": _NOTHING,
@@ -70,13 +66,16 @@ class ScopeTemplate:
             "query_string": b"",
             "root_path": root_path,
             "headers": None,
-            "client": client,
+            "client": None,
             "server": server,
             "state": None,
             "extensions": None,
         }
 
-    def build(self, head: RequestHead) -> dict[str, Any]:
+    def build(
+        self, head: RequestHead, client: tuple[str, int] | None, tls: dict[str, Any] | None
+    ) -> dict[str, Any]:
+        """The scope of one request. `tls` is the value of the extension of that name, None in clear text."""
         raw_path = head.raw_path
         path = raw_path.decode("ascii")
         if "%" in path:
@@ -93,12 +92,13 @@ class ScopeTemplate:
         scope["raw_path"] = raw_path
         scope["query_string"] = head.query
         scope["headers"] = head.headers
+        scope["client"] = client
         scope["state"] = self._state.copy()
         scope["extensions"] = extensions = self._extensions.copy()
         if head.http_version == "1.0" or (head.forwarded and not self._hints_to_proxies):
             extensions.pop("http.response.early_hint", None)
         if head.accepts_trailers:
             extensions["http.response.trailers"] = _NOTHING
-        if self._tls is not None:
-            extensions["tls"] = self._tls.copy()
+        if tls is not None:
+            extensions["tls"] = tls.copy()
         return scope

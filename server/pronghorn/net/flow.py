@@ -82,6 +82,27 @@ class ReadGate:
                 self._transport.resume_reading()
 
 
+class Pace:
+    """Whether something that is counted goes on fast enough: by `least` in each `period` of ticks."""
+
+    __slots__ = ("_count", "_end", "_least", "_period")
+
+    def __init__(self, least: int, period: int, count: int, now: int) -> None:
+        self._least = least
+        self._period = period
+        self._count = count
+        self._end = now + period
+
+    def lost(self, count: int, now: int) -> bool:
+        """Whether, at the end of a period, the count had not grown by enough. To be asked again and again."""
+        if now < self._end:
+            return False
+        grown = count - self._count
+        self._count = count
+        self._end = now + self._period
+        return grown < self._least
+
+
 class Outbox:
     """Collects what is to be written, up to `LARGE` bytes; whoever writes sees to it that `flush` is called."""
 

@@ -11,8 +11,6 @@ is there none. And what moves has to move at a pace: a byte now and then would h
 """
 
 import asyncio
-import socket
-import ssl
 import time
 from collections import deque
 from collections.abc import Callable
@@ -25,9 +23,10 @@ from pronghorn.asgi.states import COMPLETE, HELD, OPEN
 from pronghorn.wire.h1_response import H1Response
 from pronghorn.wire.ports import FilePart, Headers, RequestError, RequestHead
 
-from . import files, tls_extension
+from . import files
 from .deadlines import NEVER
-from .flow import Outbox, ReadGate, WriteGate, unread
+from .ends import ends_of
+from .flow import Outbox, Pace, ReadGate, WriteGate, unread
 from .service import Service
 
 # What the connection waits for; decides what a deadline means.
@@ -66,12 +65,12 @@ class H1Connection:
     __slots__ = (
         "_active",
         "_advancing",
-        "_counted",
+        "_client",
         "_incoming",
         "_lost",
         "_out",
+        "_pace",
         "_parser",
-        "_period_end",
         "_phase",
         "_queue",
         "_reads",
@@ -80,6 +79,7 @@ class H1Connection:
         "_service",
         "_task",
         "_template",
+        "_tls",
         "_transfer",
         "_transport",
         "_trusted",
@@ -95,6 +95,8 @@ class H1Connection:
     _response: H1Response
     _reads: ReadGate
     _template: ScopeTemplate
+    _client: tuple[str, int] | None
+    _tls: dict[str, Any] | None
 
     def __init__(self, service: Service) -> None:
         self._service = service
@@ -102,14 +104,13 @@ class H1Connection:
         self._writes = WriteGate()
         self._active: HttpCycle | None = None  # being answered, or next to be
         self._incoming: HttpCycle | None = None  # being received
-        self._queue: deque[HttpCycle] = deque()
+        self._queue: deque[HttpCycle] | None = None  # behind the active one; few peers send requests ahead
         self._lost: RequestError | None = None
         self._advancing = False
         self._served = 0
         self._trusted = False
         self._unwritten = 0  # what was left to write when that was last looked at
-        # Of a body that is waited for: when its pace is looked at next, and how much of it there was the last time.
-        self._period_end = self._counted = 0
+        self._pace: Pace | None = None  # of the body that is waited for, or the last one that was
         self._transfer: files.Transfer | None = None  # a file that is being sent
         self._task: asyncio.Task[None] | None = None  # of the active request, if it could not finish at once
         self.leaving = False
@@ -132,22 +133,10 @@ class H1Connection:
         self._reads = ReadGate(transport)
         self._out = Outbox(transport)
         self._response = H1Response(self._out.write, service.defaults, service.field_cache)
-        connection: socket.socket = transport.get_extra_info("socket")
-        unix = connection.family == getattr(socket, "AF_UNIX", None)
-        peer, name = transport.get_extra_info("peername"), transport.get_extra_info("sockname")
-        client = None if unix or not peer else (str(peer[0]), int(peer[1]))
-        tls: ssl.SSLContext | None = transport.get_extra_info("sslcontext")
-        self._trusted = service.trust.trusts(client, unix=unix)
-        self._template = ScopeTemplate(
-            scheme="http" if tls is None else "https",
-            client=client,
-            server=(_socket_path(name), None) if unix else (str(name[0]), int(name[1])),
-            root_path=service.root_path,
-            state=service.lifespan_state,
-            tls=None if tls is None else tls_extension.describe(transport.get_extra_info("ssl_object")),
-            early_hints=service.early_hints != "off" and not (unix and service.early_hints == "auto"),
-            hints_to_proxies=service.early_hints == "on",
-        )
+        ends = ends_of(transport)
+        self._client, self._tls = ends.client, ends.tls
+        self._trusted = service.trust.trusts(ends.client, unix=ends.unix)
+        self._template = service.template(ends.server, unix=ends.unix, tls=ends.tls is not None)
         service.connections.add(self)
         service.deadlines.arm(self, service.header_ticks)
 
@@ -156,7 +145,7 @@ class H1Connection:
         service = self._service
         service.connections.discard(self)
         service.deadlines.discard(self)
-        self._queue.clear()
+        self._queue = None
         self._out.clear()
         cycle, self._active = self._active, None
         if cycle is not None and cycle.launched:
@@ -200,7 +189,7 @@ class H1Connection:
     # Inbound.
 
     def on_head(self, head: RequestHead) -> None:
-        scope = self._template.build(head)
+        scope = self._template.build(head, self._client, self._tls)
         if head.forwarded and self._trusted:
             self._service.trust.apply(scope)
         service = self._service
@@ -209,6 +198,8 @@ class H1Connection:
         if self._active is None:
             self._active = cycle
         else:
+            if self._queue is None:
+                self._queue = deque()
             self._queue.append(cycle)
             self._reads.hold(True)
 
@@ -314,17 +305,13 @@ class H1Connection:
             self._phase = _TAKER
             deadlines.disarm(self)
             return
-        if self._phase != _BODY:
+        if self._phase != _BODY or self._pace is None:
             self._phase = _BODY
-        elif deadlines.now < self._period_end:
-            deadlines.arm(self, service.body_ticks)
-            return
+            self._pace = Pace(service.pace, service.body_ticks, cycle.bytes_in, deadlines.now)
         # Once a response has begun, the two may be talking to each other.
-        elif cycle.bytes_in - self._counted < service.pace and cycle.state < OPEN:
+        elif self._pace.lost(cycle.bytes_in, deadlines.now) and cycle.state < OPEN:
             self.on_deadline()
             return
-        self._period_end = deadlines.now + service.body_ticks
-        self._counted = cycle.bytes_in
         deadlines.arm(self, service.body_ticks)
 
     def _finished(self) -> None:
@@ -336,7 +323,8 @@ class H1Connection:
         if cycle is None:
             return
         if response.excess or response.missing:
-            self._complain(cycle)
+            path = cycle.scope["path"].encode("unicode_escape").decode("ascii")
+            service.logger.error("Response of %s %s is %s.", cycle.head.method, path, response.mismatch())
         if not response.keep_alive:
             self._close(linger=not cycle.ended)
             return
@@ -364,23 +352,6 @@ class H1Connection:
         if head.expects_continue or head.content_length is None:
             return False
         return head.content_length - cycle.bytes_in <= _DISCARDED
-
-    def _complain(self, cycle: HttpCycle) -> None:
-        response = self._response
-        if response.excess:
-            self._service.logger.error(
-                "Response of %s %s is longer than its Content-Length: %d bytes dropped.",
-                cycle.head.method,
-                cycle.scope["path"].encode("unicode_escape").decode("ascii"),
-                response.excess,
-            )
-        else:
-            self._service.logger.error(
-                "Response of %s %s is shorter than its Content-Length: %d bytes missing.",
-                cycle.head.method,
-                cycle.scope["path"].encode("unicode_escape").decode("ascii"),
-                response.missing,
-            )
 
     # A ResponseWriter.
 
@@ -553,7 +524,7 @@ class H1Connection:
         (RFC 9112 §9.6).
         """
         self._phase = _CLOSE
-        self._queue.clear()
+        self._queue = None
         transport = self._transport
         self._out.flush()
         waiting = transport.get_write_buffer_size() > 0
@@ -564,14 +535,3 @@ class H1Connection:
             transport.write_eof()
         else:
             transport.close()
-
-
-def _socket_path(name: Any) -> str:
-    """The path of a Unix socket; one in the abstract namespace is written with a leading ``@``, as ss(8) does."""
-    if isinstance(name, bytes):
-        return (
-            "@" + name[1:].decode("utf-8", "replace")
-            if name[:1] == b"\0"
-            else name.decode("utf-8", "replace")
-        )
-    return str(name)

@@ -6,18 +6,23 @@ counters that the worker reads. Nothing here is global; two servers in one proce
 
 import asyncio
 import contextvars
+import functools
 import logging
 import sys
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from pronghorn.asgi.http import NullObserver, Observer
-from pronghorn.types import ASGIApplication, Scope
+from pronghorn.asgi.scope import ScopeTemplate
+from pronghorn.types import Address, ASGIApplication, Scope
 from pronghorn.wire.headers import DefaultHeaders, FieldCache
 from pronghorn.wire.ports import HttpParser, Inbound
 
 from .deadlines import Deadlines
+
+# More than a machine has addresses, as a rule: a wildcard socket may be reached at any of them.
+_TEMPLATES: Final = 64
 
 
 class Trust(Protocol):
@@ -36,6 +41,12 @@ class NoTrust:
 
     def apply(self, scope: Scope) -> None:
         raise AssertionError("no peer is trusted")
+
+
+class Template(Protocol):
+    """Makes or finds the template of the scopes of such connections."""
+
+    def __call__(self, server: Address, *, unix: bool, tls: bool) -> ScopeTemplate: ...
 
 
 class Drainable(Protocol):
@@ -94,12 +105,28 @@ class Service:
     #: sets is seen by the next one on the same connection.
     context: contextvars.Context = field(default_factory=contextvars.copy_context)
 
+    #: What connections to one address, Unix socket or not, TLS or not, have in common in their scopes.
+    template: Template = field(init=False)
+
     connections: set[Drainable] = field(default_factory=set)
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
     #: Requests being answered now, and requests that were given to the application since the start.
     active: int = 0
     requests: int = 0
     draining: bool = False
+
+    def __post_init__(self) -> None:
+        self.template = functools.lru_cache(_TEMPLATES)(self._template)
+
+    def _template(self, server: Address, *, unix: bool, tls: bool) -> ScopeTemplate:
+        return ScopeTemplate(
+            scheme="https" if tls else "http",
+            server=server,
+            root_path=self.root_path,
+            state=self.lifespan_state,
+            early_hints=self.early_hints != "off" and not (unix and self.early_hints == "auto"),
+            hints_to_proxies=self.early_hints == "on",
+        )
 
     if sys.version_info >= (3, 12):
 

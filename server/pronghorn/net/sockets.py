@@ -100,9 +100,11 @@ def describe(listener: Listener, tls: bool) -> str:
 
 def _open_tcp(host: str, port: int, backlog: int) -> list[Listener]:
     name = host[1:-1] if host.startswith("[") and host.endswith("]") else host
+    # As bytes where that is the same: for text, any text, Python imports the codec of international names.
+    target = name.encode("ascii") if name.isascii() else name
     try:
-        found = socket.getaddrinfo(name or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    except (OSError, UnicodeError, OverflowError) as exc:
+        found = socket.getaddrinfo(target or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except (OSError, ValueError, OverflowError) as exc:
         raise StartupError(
             f"cannot resolve {host!r}: {getattr(exc, 'strerror', None) or exc}",
             option="--host",

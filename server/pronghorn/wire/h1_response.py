@@ -200,6 +200,12 @@ class H1Response:
             self.keep_alive = False
         self._framing = _NONE
 
+    def mismatch(self) -> str:
+        """In words, how the body that was sent differs from the length that it was said to have."""
+        if self.excess:
+            return f"longer than its Content-Length: {self.excess} bytes dropped"
+        return f"shorter than its Content-Length: {self.missing} bytes missing"
+
     def inform(self, status: int, headers: Headers) -> None:
         """An informational response (RFC 9110 §15.2): a head and nothing else."""
         self._write(
