@@ -113,7 +113,6 @@ def import_string(name: str, *, app_dir: str | None = None) -> Any:
 
 
 def _import_module(name: str, app_dir: str | None) -> ModuleType:
-    importlib.invalidate_caches()
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as exc:

@@ -23,7 +23,7 @@ TABLES = ("pronghorn", "uvicorn")
 DEFAULT = "default"
 
 # What Kubernetes puts into the environment of every container beside a Service called "pronghorn".
-_SERVICE_LINK = re.compile(r"(SERVICE_(HOST|PORT)(_.*)?|PORT_[0-9]+_(TCP|UDP|SCTP)(_.*)?)")
+_SERVICE_LINK = r"(SERVICE_(HOST|PORT)(_.*)?|PORT_[0-9]+_(TCP|UDP|SCTP)(_.*)?)"
 
 
 @dataclass(slots=True)
@@ -177,7 +177,7 @@ def _unknown_variables(environ: Mapping[str, str]) -> list[str]:
     for variable in sorted(environ):
         if not variable.startswith(prefix) or variable in known:
             continue
-        if _SERVICE_LINK.fullmatch(variable.removeprefix(prefix)):
+        if re.fullmatch(_SERVICE_LINK, variable.removeprefix(prefix)):
             continue
         hint = did_you_mean(variable, known)
         warnings.append(f"{variable} is set but no option reads it" + (f". {hint}" if hint else ""))
