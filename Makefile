@@ -84,11 +84,11 @@ lint: $(READY) ## Check style, types and shell scripts; change nothing
 
 .PHONY: bench
 bench: ## Compare CPU time per request with other servers, in turns (BENCH_ARGS=--quick, BENCH_PYTHON=python3.13)
-	@"$$(scripts/python)" -m scripts.bench $(BENCH_ARGS)
+	@exec "$$(scripts/python)" -m scripts.bench $(BENCH_ARGS)
 
 .PHONY: bench-check
 bench-check: ## Compare instructions per request with the committed numbers (BENCH_ARGS=--update writes them)
-	@"$$(scripts/python)" -m scripts.bench.check $(BENCH_ARGS)
+	@exec "$$(scripts/python)" -m scripts.bench.check $(BENCH_ARGS)
 
 ##@ Housekeeping
 

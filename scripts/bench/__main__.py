@@ -3,28 +3,28 @@
 from __future__ import annotations
 
 import argparse
-import json
+import itertools
 import os
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
 
-from scripts.bench import chart, environment, proxy, report
-from scripts.bench.measure import STARTS, Sample, Setup, measure
-from scripts.bench.servers import SERVERS, BenchError, Server, from_text, lacks
-from scripts.bench.workloads import WORKLOADS, Workload
+from scripts.bench import environment, page, proc, proxy, report
+from scripts.bench.measure import TURN, Sample, Setup
+from scripts.bench.page import Results
+from scripts.bench.record import Missing, Record
+from scripts.bench.servers import SERVERS, BenchError, from_text, lacks
+from scripts.bench.turns import MEMORY_ROUNDS, Contest
+from scripts.bench.workloads import WORKLOADS
 
 EPILOGUE = f"""servers: {", ".join(SERVERS)}
 workloads: {", ".join(WORKLOADS)}
 BENCH_PYTHON=python3.13 in the environment names the Python that all of them run on. docs/performance.md says how to
 read the result."""
-
-Missing = dict[tuple[str, str], str]
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -44,16 +44,20 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         metavar="NAME=COMMAND",
         help="one more server; {python}, {app} and {port} are filled in; repeatable",
     )
-    parser.add_argument("--rounds", type=int, help="turns of each server (default: 3)")
-    parser.add_argument("--seconds", type=int, help="measured time of a turn (default: 2)")
-    parser.add_argument("--quick", action="store_true", help="one round of one second: shows that it works")
+    parser.add_argument("--rounds", type=int, help="rounds of each workload (default: 10)")
+    parser.add_argument(
+        "--seconds", type=float, default=0.5, help="load of each server in a round (default: 0.5)"
+    )
+    parser.add_argument(
+        "--repeat", type=int, default=1, help="complete runs, one after the other (default: 1)"
+    )
+    parser.add_argument("--quick", action="store_true", help="one round: shows that it works")
     parser.add_argument(
         "--output", type=Path, default=environment.ROOT / ".bench", metavar="FOLDER", help="default: .bench"
     )
     options = parser.parse_args(arguments)
-    for name, usual, quick in (("rounds", 3, 1), ("seconds", 2, 1)):
-        if getattr(options, name) is None:
-            setattr(options, name, quick if options.quick else usual)
+    if options.rounds is None:
+        options.rounds = 1 if options.quick else 10
     for name, known in (("servers", SERVERS), ("workloads", WORKLOADS)):
         chosen = [word for word in getattr(options, name).split(",") if word]
         for word in chosen:
@@ -65,165 +69,112 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
             options.servers.append(from_text(text))
         except ValueError as error:
             parser.error(f"--server: {error}")
-    if not (options.servers and options.workloads) or min(options.rounds, options.seconds) < 1:
+    if not (options.servers and options.workloads) or min(options.rounds, options.repeat) < 1:
         parser.error("nothing to measure")
+    if not TURN <= options.seconds <= 600:
+        parser.error(f"--seconds: from {TURN:g} to 600")
     return options
 
 
-def plan(options: argparse.Namespace) -> tuple[list[tuple[int, Workload, Server]], Missing]:
-    """Every turn in its order, A B A B, and who cannot do what."""
-    missing: Missing = {}
-    turns = []
-    for number in range(1, options.rounds + 1):
-        for workload in options.workloads:
-            for server in options.servers:
-                reason = lacks(server, workload)
-                if reason:
-                    missing[server.name, workload.key] = reason
-                else:
-                    turns.append((number, workload, server))
-    return turns, missing
-
-
-def duration(turns: Sequence[tuple[int, Workload, Server]], setup: Setup) -> float:
-    """Seconds that the turns take, more or less: starts and ends of servers are a guess."""
-    usual = {
-        "load": setup.warm_up + setup.seconds + 0.9,
-        "start": STARTS * 0.5,
-        "rss": 1.2,
-        "connections": 2.0,
+def plan(options: argparse.Namespace, setup: Setup) -> tuple[list[Contest], Missing]:
+    """Every workload of every run, with the servers that can do it, and who cannot do what."""
+    missing = {
+        (server.name, workload.key): reason
+        for workload in options.workloads
+        for server in options.servers
+        if (reason := lacks(server, workload))
     }
-    return sum(usual[workload.kind] for _, workload, _ in turns)
+    contests = []
+    for run in range(1, options.repeat + 1):
+        for workload in options.workloads:
+            able = tuple(s for s in options.servers if (s.name, workload.key) not in missing)
+            memory = workload.kind in ("rss", "connections")
+            rounds = min(options.rounds, MEMORY_ROUNDS) if memory else options.rounds
+            if able:
+                contests.append(Contest(run, workload, able, rounds, setup))
+    return contests, missing
 
 
-def run(
-    turns: Sequence[tuple[int, Workload, Server]], setup: Setup, missing: Missing
-) -> tuple[list[Sample], int]:
-    """The samples, a line of progress for each, and how many turns failed; who fails once gets no other turn."""
-    samples: list[Sample] = []
-    failures = 0
-    begun = time.monotonic()
-    for index, (number, workload, server) in enumerate(turns, 1):
-        if (server.name, workload.key) in missing:
-            continue
-        try:
-            sample = measure(number, server, workload, setup)
-        except BenchError as error:
-            failures += 1
-            lines = str(error).splitlines()
-            missing[server.name, workload.key] = " … ".join(dict.fromkeys((lines[0], lines[-1])))
-            words = f"FAILED: {error}"
-        else:
-            samples.append(sample)
-            words = f"{sample.value:>9.2f} {workload.unit}"
-            words += "" if sample.rate is None else f"{sample.rate:>9.0f}/s"
-        left = (time.monotonic() - begun) / index * (len(turns) - index)
-        clock = f"{left // 60:.0f}:{left % 60:02.0f} left"
-        print(
-            f"{index:>4}/{len(turns)}  {clock:>11}  {workload.title:<31}{server.name:<11}{words}", flush=True
-        )
-    return samples, failures
+def run(contests: Sequence[Contest], record: Record) -> dict[int, float]:
+    """Hold every contest; the share of the machine's time that the host took away in each run."""
+    steal = {}
+    for number, of_run in itertools.groupby(contests, key=lambda contest: contest.run):
+        before = proc.machine_time()
+        for contest in of_run:
+            contest.hold(record)
+        steal[number] = proc.steal(before, proc.machine_time())
+    return steal
 
 
-def write(
-    folder: Path, rows: Sequence[report.Row], facts: dict[str, object], text: str, picture: str
-) -> None:
-    """Every figure as JSON, the tables as a page, and the picture."""
-    summary = [
-        {
-            "workload": row.workload.key,
-            "title": row.workload.title,
-            "unit": row.workload.unit,
-            "targets": row.workload.targets,
-            "servers": {name: asdict(cell) for name, cell in row.cells.items()},
-            "ratios": row.ratios,
-        }
-        for row in rows
-    ]
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "results.json").write_text(json.dumps({"facts": facts, "summary": summary}, indent=1) + "\n")
-    (folder / "results.md").write_text(text)
-    (folder / "results.svg").write_text(picture)
-
-
-def page(
-    rows: Sequence[report.Row], names: Sequence[str], caption: str, versions: Sequence[str], missing: Missing
-) -> str:
-    """The page of the docs with the figures of one run."""
-    met, measured = report.count(rows)
-    parts = [
-        "# Benchmark results",
-        "<!-- Written by `make bench`. -->",
-        f"{caption}. {', '.join(versions)}. How they are taken and what they mean: [Performance](../performance.md).",
-        "![Every server relative to uvicorn](results.svg)",
-        f"## Pronghorn beside the targets\n\n{met} of {measured} met.",
-        report.as_markdown(report.comparison(rows)),
-        "## Figures\n\nµs are CPU time per request. Medians of the rounds.",
-        report.as_markdown(report.figures(rows, names)),
-        "## Requests per second\n\nOne core for the server; behind Nginx the generator and Nginx share the other.",
-        report.as_markdown(report.rates(rows, names)),
-    ]
-    reasons = "\n".join(f"- {line}" for line in report.why_not(missing))
-    return "\n\n".join([*parts, *([f"## Not measured\n\n{reasons}"] if reasons else [])]) + "\n"
+def conditions(load_before: float, steal: Sequence[float], samples: Sequence[Sample], idle: float) -> str:
+    """What a reader needs to judge a run by."""
+    shares = ", ".join(f"{share:.1%}" for share in steal)
+    worst = max((sample.steal for sample in samples), default=0.0)
+    return (
+        f"The host took {shares} of the machine's time, at most {worst:.0%} in one round; the load before it "
+        f"was {load_before}. Servers that waited for their turn used at most {idle:.1%} of a core."
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print, and write the figures down; 1 when a server failed at what it should be able to do."""
     options = parse(arguments)
-    # The clean-up of every turn runs, whoever ends us.
-    signal.signal(signal.SIGTERM, _terminate)
+    load_before = round(os.getloadavg()[0], 2)
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, _terminate)
     subprocess.run([environment.ROOT / "scripts" / "ensure", "wrk", "wrk"], check=True)
     nginx = proxy.binary(environment.ROOT) if any(w.nginx for w in options.workloads) else None
     python = environment.prepare()
     environment.allow_connections()
     server_core, load_core = environment.cores() or (None, None)
-    facts, packages = environment.machine(python), environment.packages(python)
+    facts = environment.machine(python)
     if load_core is None:
         print("One core only: server and generator share it, and the figures are of little use.")
     else:
         os.sched_setaffinity(0, {load_core})
-    setup = Setup(python, nginx, options.seconds, 1, server_core, load_core)
-    turns, missing = plan(options)
-    print(f"Load before the first turn: {facts['load_before']}; near 0 is what figures need.")
-    print(f"{len(turns)} turns, about {duration(turns, setup) / 60:.0f} minutes", flush=True)
+    setup = Setup(python, nginx, options.seconds, server_core=server_core, load_core=load_core)
+    contests, missing = plan(options, setup)
+    expected = sum(contest.duration() for contest in contests)
+    print(f"Load of the machine before: {load_before}; near 0 is what figures need.")
+    print(f"{len(contests)} workloads, about {max(1, round(expected / 60))} minutes", flush=True)
 
-    samples, failures = run(turns, setup, missing)
-    rows = report.summarise(samples)
-    names = [server.name for server in options.servers]
-    for title, grid in (
-        ("CPU time per request (µs), start (ms), memory (MB, KB)", report.figures(rows, names)),
-        ("Requests per second", report.rates(rows, names)),
-        ("pronghorn, as a ratio of the others", report.comparison(rows)),
-    ):
-        print(f"\n{title}\n{report.as_text(grid)}")
-    met, measured = report.count(rows)
-    print(f"\n{met} of {measured} targets met")
-    for line in report.why_not(missing):
-        print(f"{report.NONE} {line}")
-    facts |= {"rounds": options.rounds, "seconds": options.seconds, "date": time.strftime("%Y-%m-%d")}
-    versions = [f"{package} {version}" for package, version in packages.items()]
-    caption = (
-        f"CPython {facts['python']}, {facts['cpu']}, {facts['date']}; "
-        f"rounds: {options.rounds}, {options.seconds} s each; one worker on one core"
+    begun = time.monotonic()
+    record = Record(missing, expected)
+    steal = run(contests, record)
+    idle = {name: round(share, 4) for name, share in record.idle.items()}
+    date = time.strftime("%Y-%m-%d")
+    results = Results(
+        record.samples,
+        [server.name for server in options.servers],
+        record.missing,
+        {
+            **facts,
+            "load_before": load_before,
+            "steal": {number: round(share, 4) for number, share in steal.items()},
+            "idle": idle,
+            "took": round(time.monotonic() - begun),
+            "repeat": options.repeat,
+            "rounds": options.rounds,
+            "seconds": options.seconds,
+            "turn": setup.turn,
+            "date": date,
+        },
+        environment.packages(python),
+        f"CPython {facts['python']}, {facts['cpu']}, {date}; runs: {options.repeat}, rounds: {options.rounds}, "
+        f"{options.seconds:g} s each in turns of {setup.turn:g} s; one worker on one core",
+        conditions(load_before, list(steal.values()), record.samples, max(idle.values(), default=0.0)),
     )
-    everything = {
-        **facts,
-        "packages": packages,
-        "samples": [asdict(sample) for sample in samples],
-        "missing": report.why_not(missing),
-    }
-    write(
-        options.output,
-        rows,
-        everything,
-        page(rows, names, caption, versions, missing),
-        chart.draw(rows, names, caption),
-    )
+    rows = report.summarise(record.samples)
+    print(f"\n{page.as_text(results, rows)}")
+    page.write(options.output, results, rows)
     print(f"Every figure, the page and the picture: {options.output}")
-    return 1 if failures else 0
+    return 1 if record.failures else 0
 
 
 def _terminate(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - the signature of a signal handler
+    """Leave through every clean-up, once: a second signal, of somebody impatient, would leave servers behind."""
+    for each in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(each, signal.SIG_IGN)
     sys.exit(128 + number)
 
 
@@ -234,5 +185,3 @@ if __name__ == "__main__":
         sys.exit(f"bench: {error}")
     except subprocess.CalledProcessError as error:
         sys.exit(f"bench: {error}\n{error.stderr or ''}".rstrip())
-    except KeyboardInterrupt:
-        sys.exit(130)

@@ -67,7 +67,7 @@ def _row(row: Row, names: Sequence[str], colours: dict[str, str], y: int) -> tup
     parts = [f'<text x="0" y="{y + 11}">{escape(row.workload.title)}</text>']
     first = y
     for name in names:
-        ratio = ratios.get(name)
+        ratio = row.ratio(BASELINE, name)
         if ratio is None:
             continue
         length = min(ratio, MOST) / MOST * SCALE

@@ -61,7 +61,7 @@ def packages(python: Path) -> dict[str, str]:
 
 
 def machine(python: Path) -> dict[str, object]:
-    """What a reader of the figures needs to know about where they come from. Call it before the first turn."""
+    """What a reader of the figures needs to know about where they come from."""
     cpu = re.search(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text())
     describe = ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--exclude=*"]
     commit = subprocess.run(describe, capture_output=True, text=True, check=False).stdout.strip()
@@ -72,5 +72,4 @@ def machine(python: Path) -> dict[str, object]:
         "cpu": cpu[1] if cpu else platform.machine(),
         "cores": os.cpu_count(),
         "pinned": cores() is not None,
-        "load_before": round(os.getloadavg()[0], 2),
     }

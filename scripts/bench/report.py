@@ -1,4 +1,4 @@
-"""From samples to tables: medians, ratios taken round by round, and the targets beside them."""
+"""From samples to tables: medians, ratios taken round by round and run by run, and the targets beside them."""
 
 from __future__ import annotations
 
@@ -26,24 +26,32 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One workload: cells by server, and ratios by baseline and server."""
+    """One workload: cells by server, and the ratio of each run by baseline and server."""
 
     workload: Workload
     cells: dict[str, Cell]
-    ratios: dict[str, dict[str, float]] = field(default_factory=dict)
+    ratios: dict[str, dict[str, list[float]]] = field(default_factory=dict)
 
     def ratio(self, baseline: str, server: str = SUBJECT) -> float | None:
-        """Median over the rounds of the server's figure divided by the baseline's; below 1 is better."""
-        return self.ratios.get(baseline, {}).get(server)
+        """The server's figure divided by the baseline's, below 1 is better; of several runs, their median."""
+        found = self.ratios.get(baseline, {}).get(server)
+        return statistics.median(found) if found else None
 
 
 def ratios(samples: Iterable[Sample], server: str, baseline: str) -> list[float]:
-    """A figure for each round that has both; a machine that changes speed in between spoils neither side."""
-    by_round: dict[int, dict[str, float]] = {}
+    """The ratio of each run: the median of one for each round that has both.
+
+    Within a round both had the machine at the same speed, whatever that was; the next round may be twice as slow.
+    """
+    by_run: dict[int, dict[int, dict[str, float]]] = {}
     for sample in samples:
-        by_round.setdefault(sample.round, {})[sample.server] = sample.value
-    pairs = [values for values in by_round.values() if server in values and values.get(baseline)]
-    return [values[server] / values[baseline] for values in pairs]
+        by_run.setdefault(sample.run, {}).setdefault(sample.round, {})[sample.server] = sample.value
+    found = []
+    for rounds in by_run.values():
+        pairs = [values for values in rounds.values() if server in values and values.get(baseline)]
+        if pairs:
+            found.append(round(statistics.median(values[server] / values[baseline] for values in pairs), 4))
+    return found
 
 
 def summarise(samples: Sequence[Sample]) -> list[Row]:
@@ -56,11 +64,7 @@ def summarise(samples: Sequence[Sample]) -> list[Row]:
             continue
         cells = {name: _cell([s for s in of_row if s.server == name]) for name in names}
         against = {
-            baseline: {
-                name: round(statistics.median(found), 4)
-                for name in names
-                if (found := ratios(of_row, name, baseline))
-            }
+            baseline: {name: found for name in names if (found := ratios(of_row, name, baseline))}
             for baseline in BASELINES
             if baseline in names
         }
@@ -131,10 +135,26 @@ def comparison(rows: Sequence[Row]) -> Grid:
         line = [row.workload.title]
         for name in BASELINES:
             ratio, target = row.ratio(name), row.workload.targets.get(name)
-            line += [NONE if ratio is None else f"{ratio:.2f}", f"≤ {target:.2f}" if target else ""]
-            line.append(verdict(ratio, target))
+            line += [_ratio(ratio), f"≤ {target:.2f}" if target else "", verdict(ratio, target)]
         grid.append(line)
     return grid
+
+
+def runs(rows: Sequence[Row], baseline: str) -> Grid:
+    """Ours as a ratio of the baseline's in each run, their median, and the target."""
+    many = max((len(found) for row in rows for found in row.ratios.get(baseline, {}).values()), default=0)
+    grid = [[f"of {baseline}", *(f"run {number}" for number in range(1, many + 1)), "median", "target", ""]]
+    for row in rows:
+        found: list[float | None] = [*row.ratios.get(baseline, {}).get(SUBJECT, [])]
+        found += [None] * (many - len(found))
+        ratio, target = row.ratio(baseline), row.workload.targets.get(baseline)
+        line = [row.workload.title, *map(_ratio, found), _ratio(ratio)]
+        grid.append([*line, f"≤ {target:.2f}" if target else "", verdict(ratio, target)])
+    return grid
+
+
+def _ratio(ratio: float | None) -> str:
+    return NONE if ratio is None else f"{ratio:.2f}"
 
 
 def _number(value: float) -> str:

@@ -147,9 +147,10 @@ def free_port() -> int:
         return port
 
 
-def pinned(core: int | None, command: list[str]) -> list[str]:
-    """The command, kept on one core."""
-    return command if core is None else ["taskset", "--cpu-list", str(core), *command]
+def pinned(core: int | None, command: list[str], farewell: str = "TERM") -> list[str]:
+    """The command, kept on one core, and sent a signal when we are gone, even if we were killed."""
+    kept = command if core is None else ["taskset", "--cpu-list", str(core), *command]
+    return ["setpriv", "--pdeathsig", farewell, *kept]
 
 
 @contextlib.contextmanager

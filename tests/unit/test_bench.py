@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import pytest
 
 from scripts.bench import __main__ as command
-from scripts.bench import chart, check, environment, inprocess, measure, proc, report, servers
-from scripts.bench.measure import Sample
+from scripts.bench import chart, check, environment, inprocess, load, page, proc, report, servers
+from scripts.bench.measure import Sample, Setup
 from scripts.bench.servers import SERVERS, BenchError, Server
 from scripts.bench.workloads import WORKLOADS
+
+SETUP = Setup(Path("python"))
 
 # ---- /proc ----------------------------------------------------------------------------------------------------------
 
 
-def write_process(folder: Path, pid: int, parent: int, *, ticks: int, rss: int) -> None:
+def write_process(folder: Path, pid: int, parent: int, *, rss: int) -> None:
     entry = folder / str(pid)
     entry.mkdir()
-    # The command's name may hold blanks and parentheses; user, system and the same of dead children are 14 to 17.
-    fields = ["S", str(parent), *["0"] * 9, str(ticks), "1", "2", "3", *["0"] * 20]
+    # The command's name may hold blanks and parentheses.
+    fields = ["S", str(parent), *["0"] * 33]
     (entry / "stat").write_text(f"{pid} (a) b (c) {' '.join(fields)}\n")
     (entry / "smaps_rollup").write_text(
         f"5 - 7 ---p 00000000 00:00 0 [rollup]\nRss:   {rss} kB\nPss:  1 kB\n"
@@ -33,49 +37,60 @@ def write_process(folder: Path, pid: int, parent: int, *, ticks: int, rss: int) 
 @pytest.fixture
 def machine(tmp_path: Path) -> Path:
     """100 with the children 101 and 102, 103 is 101's child; 200 is somebody else's."""
-    for pid, parent, ticks in ((100, 1, 10), (101, 100, 20), (102, 100, 30), (103, 101, 40), (200, 1, 999)):
-        write_process(tmp_path, pid, parent, ticks=ticks, rss=pid)
+    for pid, parent in ((100, 1), (101, 100), (102, 100), (103, 101), (200, 1)):
+        write_process(tmp_path, pid, parent, rss=pid)
     (tmp_path / "self").mkdir()
     (tmp_path / "300").mkdir()  # Ended between the listing and the reading.
+    (tmp_path / "stat").write_text("cpu  10 20 30 400 5 6 7 80 9 9\ncpu0 1 1 1 1 1 1 1 1 1 1\nintr 5\n")
     return tmp_path
 
 
 def test_stat_is_read_from_the_last_parenthesis() -> None:
-    assert proc.parse_stat("7 (x) y) S 3 0 0 0 0 0 0 0 0 0 5 6 7 8 20 0") == (3, 26)
+    assert proc.parse_parent("7 (x) y) S 3 0 0 0 0 0 0 0 0 0 5 6 7 8 20 0") == 3
 
 
 def test_cpu_time_is_that_of_a_process_and_its_descendants(machine: Path) -> None:
-    assert proc.cpu_seconds(100, machine) == pytest.approx((10 + 20 + 30 + 40 + 4 * 6) / proc.TICKS)
-    assert proc.cpu_seconds(999, machine) == 0
+    def clock(pid: int) -> float:
+        if pid == 102:
+            raise OSError("it ended")
+        return pid / 10
+
+    assert proc.cpu_clocks(100, machine, clock) == {100: 10.0, 101: 10.1, 103: 10.3}
+    assert proc.cpu_clocks(999, machine, clock) == {}
+
+
+def test_who_comes_counts_whole_and_who_goes_does_not() -> None:
+    assert proc.used({1: 5.0, 2: 7.0}, {1: 6.5, 3: 0.25}) == pytest.approx(1.75)
 
 
 def test_memory_is_that_of_a_process_and_its_descendants(machine: Path) -> None:
     assert proc.resident_kilobytes(100, machine) == 100 + 101 + 102 + 103
 
 
-def test_real_cpu_time_agrees_with_times(tmp_path: Path) -> None:
-    """Between two readings of times(2), which counts this process and the children it waited for."""
-    subprocess.run([sys.executable, "-c", "sum(range(10**6))"], check=True)
-    lower = sum(os.times()[:4])
-    measured = proc.cpu_seconds(os.getpid())
-    upper = sum(os.times()[:4])
-    # times(2) and stat round each of the four figures down to a tick by themselves.
-    slack = 4 / proc.TICKS
-    assert lower - slack <= measured <= upper + slack
+def test_steal_is_a_share_of_all_time(machine: Path) -> None:
+    before = proc.machine_time(machine)
+    assert before == (558, 80)
+    (machine / "stat").write_text("cpu  40 20 30 430 5 6 7 120 0 0\n")
+    assert proc.steal(before, proc.machine_time(machine)) == pytest.approx(0.4)
+    assert proc.steal(before, before) == 0
+
+
+def test_the_cpu_clock_is_that_of_process_time() -> None:
+    lower = time.process_time()
+    assert lower <= proc.cpu_clock(os.getpid()) <= time.process_time()
 
 
 def test_the_cpu_time_of_living_children_counts() -> None:
-    burn = "import time\nwhile time.process_time() < 0.3: pass\nprint(flush=True)\ninput()"
+    burn = "import time\nwhile time.process_time() < 0.1: pass\nprint(flush=True)\ninput()"
     with subprocess.Popen(
         [sys.executable, "-c", burn], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as child:
         assert child.stdout is not None
         child.stdout.readline()
-        with_child = proc.cpu_seconds(os.getpid())
-        of_child = proc.cpu_seconds(child.pid)
+        clocks = proc.cpu_clocks(os.getpid())
         child.communicate(b"\n")
-    assert of_child >= 0.3 - 2 / proc.TICKS
-    assert with_child >= of_child
+    assert clocks[child.pid] >= 0.1
+    assert os.getpid() in clocks
 
 
 # ---- wrk and valgrind -----------------------------------------------------------------------------------------------
@@ -88,13 +103,8 @@ Requests/sec:  25061.50
 """
 
 
-@pytest.mark.parametrize(
-    ("took", "seconds"), [("2.00s", 2.0), ("950.5ms", 0.9505), ("1.50m", 90.0), ("900us", 9e-4)]
-)
-def test_the_output_of_wrk_is_read(took: str, seconds: float) -> None:
-    requests, measured = measure.parse_wrk(WRK.replace("2.00s", took))
-    assert requests == 50123
-    assert measured == pytest.approx(seconds)
+def test_the_output_of_wrk_is_read() -> None:
+    assert load.parse_wrk(WRK) == 50123
 
 
 @pytest.mark.parametrize(
@@ -107,7 +117,7 @@ def test_the_output_of_wrk_is_read(took: str, seconds: float) -> None:
 )
 def test_trouble_that_wrk_reports_is_an_error(output: str, complaint: str) -> None:
     with pytest.raises(BenchError, match=complaint):
-        measure.parse_wrk(output)
+        load.parse_wrk(output)
 
 
 def test_the_output_of_callgrind_is_read() -> None:
@@ -136,40 +146,56 @@ async def test_what_is_counted_is_answered(workload: str) -> None:
     assert await inprocess.requests(workload, 3) == 3
 
 
-def test_a_lost_log_line_spoils_the_figure(tmp_path: Path) -> None:
-    log = tmp_path / "log"
-    log.write_text("line\n" * 95)
-    measure._logged(log, 100)
-    with pytest.raises(BenchError, match="95 log lines for 101 requests"):
-        measure._logged(log, 101)
-
-
 # ---- Ratios, targets, tables ----------------------------------------------------------------------------------------
 
 
-def turns(workload: str = "get") -> list[Sample]:
+def samples(workload: str = "get") -> list[Sample]:
     """The machine is twice as slow in round 2: costs change, ratios do not."""
     return [
-        Sample(1, "pronghorn", workload, 20.0, 50_000.0),
-        Sample(1, "uvicorn", workload, 40.0, 25_000.0),
-        Sample(1, "granian", workload, 25.0, 40_000.0),
-        Sample(2, "pronghorn", workload, 40.0, 25_000.0),
-        Sample(2, "uvicorn", workload, 80.0, 12_500.0),
+        Sample(1, 1, "pronghorn", workload, 20.0, 50_000.0),
+        Sample(1, 1, "uvicorn", workload, 40.0, 25_000.0),
+        Sample(1, 1, "granian", workload, 25.0, 40_000.0),
+        Sample(1, 2, "pronghorn", workload, 40.0, 25_000.0),
+        Sample(1, 2, "uvicorn", workload, 80.0, 12_500.0),
     ]
 
 
-def test_ratios_are_taken_round_by_round() -> None:
-    assert report.ratios(turns(), "pronghorn", "uvicorn") == [0.5, 0.5]
-    assert report.ratios(turns(), "pronghorn", "granian") == [0.8]
-    assert report.ratios(turns(), "pronghorn", "hypercorn") == []
+def again() -> list[Sample]:
+    """A second run, in which ours is worse."""
+    return [
+        Sample(2, 1, "pronghorn", "get", 28.0, 50_000.0, 0.25),
+        Sample(2, 1, "uvicorn", "get", 40.0, 25_000.0),
+    ]
+
+
+def test_ratios_are_taken_round_by_round_and_run_by_run() -> None:
+    assert report.ratios(samples(), "pronghorn", "uvicorn") == [0.5]
+    assert report.ratios([*samples(), *again()], "pronghorn", "uvicorn") == [0.5, 0.7]
+    assert report.ratios(samples(), "pronghorn", "granian") == [0.8]
+    assert report.ratios(samples(), "pronghorn", "hypercorn") == []
+
+
+def test_one_disturbed_round_does_not_move_a_ratio() -> None:
+    disturbed = [Sample(1, 3, "pronghorn", "get", 900.0), Sample(1, 3, "uvicorn", "get", 40.0)]
+    assert report.ratios([*samples(), *disturbed], "pronghorn", "uvicorn") == [0.5]
 
 
 def test_a_row_has_medians_and_ratios() -> None:
-    (row,) = report.summarise(turns())
+    (row,) = report.summarise(samples())
     assert row.cells["pronghorn"] == report.Cell(30.0, 20.0, 40.0, 37_500.0)
     assert row.ratio("uvicorn") == 0.5
     assert row.ratio("uvicorn", "granian") == pytest.approx(0.625)
     assert row.ratio("hypercorn") is None
+
+
+def test_runs_stand_beside_each_other_and_beside_the_target() -> None:
+    rows = report.summarise([*samples(), *again(), *samples("post")])
+    assert report.as_markdown(report.runs(rows, "uvicorn")).splitlines() == [
+        "| of uvicorn | run 1 | run 2 | median | target |  |",
+        "| --- | ---: | ---: | ---: | ---: | ---: |",
+        "| GET 13 B | 0.50 | 0.70 | 0.60 | ≤ 0.62 | met |",
+        f"| POST 10 KB echo | 0.50 | {report.NONE} | 0.50 | ≤ 0.60 | met |",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -188,12 +214,12 @@ def test_a_verdict_says_by_how_much(ratio: float | None, target: float | None, s
 
 def test_only_measured_targets_are_counted() -> None:
     # 0.50 of uvicorn reaches 0.62, 0.80 of granian misses 0.72.
-    assert report.count(report.summarise(turns())) == (1, 2)
-    assert report.count(report.summarise([Sample(1, "pronghorn", "get", 1.0)])) == (0, 0)
+    assert report.count(report.summarise(samples())) == (1, 2)
+    assert report.count(report.summarise([Sample(1, 1, "pronghorn", "get", 1.0)])) == (0, 0)
 
 
 def test_tables_show_figures_ratios_and_gaps() -> None:
-    rows = report.summarise([*turns(), Sample(1, "pronghorn", "rss", 24.0)])
+    rows = report.summarise([*samples(), Sample(1, 1, "pronghorn", "rss", 24.0)])
     figures = report.as_text(report.figures(rows, ["pronghorn", "uvicorn", "limit"]))
     assert figures.splitlines()[1].split() == ["GET", "13", "B", "µs", "30.0", "60.0", report.NONE]
     assert "37500" in report.as_text(report.rates(rows, ["pronghorn"]))
@@ -212,7 +238,7 @@ def test_a_reason_is_given_once_for_all_its_workloads() -> None:
 
 def test_the_picture_has_a_bar_for_each_server_and_the_target() -> None:
     rows = report.summarise(
-        [*turns(), Sample(1, "hypercorn", "get", 400.0), Sample(1, "pronghorn", "rss", 24.0)]
+        [*samples(), Sample(1, 1, "hypercorn", "get", 400.0), Sample(1, 1, "pronghorn", "rss", 24.0)]
     )
     picture = chart.draw(rows, ["pronghorn", "uvicorn", "granian", "hypercorn", "limit"], "a < b")
     root = ET.fromstring(picture)
@@ -228,28 +254,25 @@ def test_the_picture_has_a_bar_for_each_server_and_the_target() -> None:
 # ---- The command ----------------------------------------------------------------------------------------------------
 
 
-def test_every_server_gets_a_turn_at_every_workload_before_the_next_round() -> None:
-    options = command.parse(["--servers", "uvicorn,limit", "--workloads", "get,post", "--rounds", "2"])
-    order, missing = command.plan(options)
-    assert [(number, workload.key, server.name) for number, workload, server in order] == [
-        (1, "get", "uvicorn"),
-        (1, "get", "limit"),
-        (1, "post", "uvicorn"),
-        (2, "get", "uvicorn"),
-        (2, "get", "limit"),
-        (2, "post", "uvicorn"),
-    ]
+def test_all_servers_are_at_a_workload_before_the_next_one() -> None:
+    options = command.parse(
+        ["--servers", "uvicorn,limit", "--workloads", "get,post,rss", "--rounds", "3", "--repeat", "2"]
+    )
+    contests, missing = command.plan(options, SETUP)
+    found = [(c.run, c.workload.key, [s.name for s in c.servers], c.rounds) for c in contests]
+    one = [("get", ["uvicorn", "limit"], 3), ("post", ["uvicorn"], 3), ("rss", ["uvicorn", "limit"], 2)]
+    assert found == [(run, *words) for run in (1, 2) for words in one]
     assert list(missing) == [("limit", "post")]
 
 
-def test_a_full_run_is_over_in_a_quarter_of_an_hour() -> None:
-    order, _ = command.plan(command.parse([]))
-    assert command.duration(order, measure.Setup(Path("python"))) < 15 * 60
+def test_a_full_run_is_over_in_eight_minutes() -> None:
+    contests, _ = command.plan(command.parse([]), SETUP)
+    assert sum(contest.duration() for contest in contests) < 8 * 60
 
 
 def test_quick_gives_way_to_what_is_asked_for() -> None:
-    options = command.parse(["--quick", "--rounds", "3"])
-    assert (options.rounds, options.seconds) == (3, 1)
+    assert command.parse(["--quick"]).rounds == 1
+    assert command.parse(["--quick", "--rounds", "3"]).rounds == 3
 
 
 def test_a_server_comes_from_the_command_line() -> None:
@@ -271,6 +294,8 @@ def test_a_server_comes_from_the_command_line() -> None:
         ["--servers", ""],
         ["--workloads", "nothing"],
         ["--rounds", "0"],
+        ["--repeat", "0"],
+        ["--seconds", "0.01"],
     ],
 )
 def test_nonsense_is_a_usage_error(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
@@ -280,26 +305,22 @@ def test_nonsense_is_a_usage_error(arguments: list[str], capsys: pytest.CaptureF
     assert "error:" in capsys.readouterr().err
 
 
-def test_who_fails_gets_no_other_turn(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    asked = []
-
-    def fake(number: int, server: Server, workload: object, setup: object) -> Sample:
-        asked.append((number, server.name))
-        if server.name == "granian":
-            raise BenchError("it ended; its output:\nTraceback\nOSError: no")
-        return Sample(number, server.name, "get", 10.0, 100.0)
-
-    monkeypatch.setattr(command, "measure", fake)
-    order, missing = command.plan(
-        command.parse(["--servers", "granian,uvicorn", "--workloads", "get", "--rounds", "2"])
+def test_the_page_has_what_a_run_is_judged_by() -> None:
+    everything = [*samples(), *again()]
+    said = command.conditions(0.2, [0.01, 0.3], everything, 0.002)
+    assert "took 1.0%, 30.0%" in said
+    assert "25%" in said
+    results = page.Results(
+        everything, ["pronghorn", "uvicorn"], {}, {"steal": 1}, {"uvicorn": "0.1"}, "a", said
     )
-    samples, failures = command.run(order, measure.Setup(Path("python")), missing)
-    assert asked == [(1, "granian"), (1, "uvicorn"), (2, "uvicorn")]
-    assert (len(samples), failures) == (2, 1)
-    assert missing == {("granian", "get"): "it ended; its output: … OSError: no"}
-    assert "OSError: no" in capsys.readouterr().out
+    rows = report.summarise(everything)
+    assert said in page.as_markdown(results, rows)
+    assert said in page.as_text(results, rows)
+    assert "| GET 13 B | 0.50 | 0.70 | 0.60 |" in page.as_markdown(results, rows)
+    written = json.loads(page.as_json(results, rows))
+    assert len(written["facts"]["samples"]) == len(everything)
+    assert written["summary"][0]["ratios"]["uvicorn"]["pronghorn"] == pytest.approx(0.6)
+    assert written["summary"][0]["ratios_of_runs"]["uvicorn"]["pronghorn"] == [0.5, 0.7]
 
 
 @pytest.mark.parametrize("server", SERVERS.values(), ids=lambda server: server.name)

@@ -1,0 +1,194 @@
+"""Who is measured when: all servers of a workload side by side, in turns so short that what disturbs one disturbs all.
+
+A machine that is shared changes speed in bursts of seconds and minutes. Servers that are measured one after the other meet
+different ones; servers that are all there, and take turns of a tenth of a second, meet the same.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from scripts.bench import proc
+from scripts.bench.measure import Contestant, Sample, Setup, time_to_first_answer
+from scripts.bench.record import Record
+from scripts.bench.servers import BenchError, Server
+from scripts.bench.workloads import Workload
+
+# What is resident does not depend on how busy the machine is.
+MEMORY_ROUNDS = 2
+
+T = TypeVar("T")
+
+
+def rotated(items: Sequence[T], by: int) -> list[T]:
+    """The items in their order, begun with another one each time: nobody always runs first."""
+    start = by % len(items) if items else 0
+    return [*items[start:], *items[:start]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Load:
+    """What one server made of one round of load."""
+
+    cpu: float
+    requests: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Contest:
+    """One workload and all servers that can do it, in one of the runs."""
+
+    run: int
+    workload: Workload
+    servers: tuple[Server, ...]
+    rounds: int
+    setup: Setup
+
+    def round_seconds(self) -> float:
+        """How long a round takes, more or less: starts and ends of servers are a guess, and spread over the rounds."""
+        per_server = {
+            "load": self.setup.seconds + 0.05 + (self.setup.warm_up + 0.6) / self.rounds,
+            "start": 0.4,
+            "rss": 0.7,
+            "connections": 1.5,
+        }
+        return len(self.servers) * per_server[self.workload.kind]
+
+    def duration(self) -> float:
+        """Of all rounds."""
+        return self.rounds * self.round_seconds()
+
+    def hold(self, record: Record) -> None:
+        """Measure, and leave nothing running."""
+        kinds = {"load": self._loads, "start": self._starts, "rss": self._memory, "connections": self._memory}
+        kinds[self.workload.kind](record)
+
+    # ---- Load -------------------------------------------------------------------------------------------------------
+
+    def _loads(self, record: Record) -> None:
+        with self._lineup(record) as ready:
+            self._load(record, ready, 0, self.setup.warm_up)
+            self._rest(record, ready)
+            for number in range(1, self.rounds + 1):
+                before = proc.machine_time()
+                found = self._load(record, ready, number, self.setup.seconds)
+                steal = proc.steal(before, proc.machine_time())
+                for contestant, load in found.items():
+                    value, rate = load.cpu / load.requests * 1e6, load.requests / load.seconds
+                    self._add(record, number, contestant.server, value, steal, rate)
+                self._over(record, number)
+
+    def _load(
+        self, record: Record, ready: list[Contestant], number: int, seconds: float
+    ) -> dict[Contestant, _Load]:
+        """Each server's load, in turns; who fails is no longer ready."""
+        found = {}
+        with contextlib.ExitStack() as stack:
+            generators = {
+                contestant: stack.enter_context(contextlib.closing(contestant.generator()))
+                for contestant in ready
+            }
+            before = {contestant: contestant.cpu() for contestant in ready}
+            # To finish takes wrk about as long as a turn, and is one.
+            turns = max(1, round(seconds / self.setup.turn) - 1)
+            for turn in range(turns):
+                for contestant in rotated(ready, number + turn):
+                    generators[contestant].turn(self.setup.turn)
+            for contestant in rotated(ready, number + turns):
+                with self._attempt(record, ready, contestant):
+                    generator = generators[contestant]
+                    requests = generator.finish()
+                    contestant.answered(requests)
+                    cpu = proc.used(before[contestant], contestant.cpu())
+                    if not requests or cpu <= 0:
+                        raise BenchError(f"{requests} requests in {cpu} s of CPU time: nothing was measured")
+                    found[contestant] = _Load(cpu, requests, generator.active)
+        return {contestant: found[contestant] for contestant in ready}
+
+    @staticmethod
+    def _rest(record: Record, ready: Sequence[Contestant]) -> None:
+        """What they use while they wait would count for nobody, and disturb the others."""
+        before, begun = [contestant.cpu() for contestant in ready], time.monotonic()
+        time.sleep(0.5)
+        for contestant, clocks in zip(ready, before, strict=True):
+            share = proc.used(clocks, contestant.cpu()) / (time.monotonic() - begun)
+            record.was_idle(contestant.server, share)
+
+    # ---- Start and memory -------------------------------------------------------------------------------------------
+
+    def _starts(self, record: Record) -> None:
+        for number in range(1, self.rounds + 1):
+            for server in rotated(self._able(record), number):
+                with record.attempt(server, self.workload):
+                    before = proc.machine_time()
+                    value = time_to_first_answer(server, self.workload, self.setup)
+                    self._add(record, number, server, value, proc.steal(before, proc.machine_time()))
+            self._over(record, number)
+
+    def _memory(self, record: Record) -> None:
+        for number in range(1, self.rounds + 1):
+            before = proc.machine_time()
+            with self._lineup(record) as ready:
+                for contestant in tuple(ready):
+                    with self._attempt(record, ready, contestant):
+                        whole = self.workload.kind == "rss"
+                        value = contestant.resident() / 1024 if whole else contestant.per_connection()
+                        steal = proc.steal(before, proc.machine_time())
+                        self._add(record, number, contestant.server, value, steal)
+            self._over(record, number)
+
+    # ---- What they share --------------------------------------------------------------------------------------------
+
+    def _able(self, record: Record) -> list[Server]:
+        return [server for server in self.servers if record.able(server, self.workload)]
+
+    @contextlib.contextmanager
+    def _lineup(self, record: Record) -> Iterator[list[Contestant]]:
+        """All servers, started at once, each after its first right answers."""
+        with contextlib.ExitStack() as stack:
+            started = []
+            for server in self._able(record):
+                with record.attempt(server, self.workload):
+                    contestant = Contestant(server, self.workload, self.setup)
+                    started.append(stack.enter_context(contextlib.closing(contestant)))
+            stack.callback(_ask_to_end, started)
+            ready = [*started]
+            for contestant in started:
+                with self._attempt(record, ready, contestant):
+                    contestant.check()
+            yield ready
+
+    @contextlib.contextmanager
+    def _attempt(self, record: Record, ready: list[Contestant], contestant: Contestant) -> Iterator[None]:
+        """Who fails is ended at once."""
+        failures = record.failures
+        with record.attempt(contestant.server, self.workload):
+            yield
+        if record.failures > failures:
+            ready.remove(contestant)
+            contestant.close()
+
+    def _add(
+        self,
+        record: Record,
+        number: int,
+        server: Server,
+        value: float,
+        steal: float,
+        rate: float | None = None,
+    ) -> None:
+        record.add(Sample(self.run, number, server.name, self.workload.key, value, rate, steal))
+
+    def _over(self, record: Record, number: int) -> None:
+        record.round_over(self.run, number, self.workload, self.round_seconds())
+
+
+def _ask_to_end(contestants: Sequence[Contestant]) -> None:
+    """All of them first: otherwise the end of each would be waited for before the next is asked."""
+    for contestant in contestants:
+        contestant.ask_to_end()
