@@ -7,7 +7,8 @@ table keys, keywords, `--help`, `--print-config` and the reference page are all 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from pronghorn.errors import UsageError
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Option:
     """One declared option.
 
@@ -133,13 +134,12 @@ def option(
     secret: bool = False,
 ) -> Any:
     """A dataclass field that declares an option. Its flag follows from the field's name unless `flag` gives another."""
-    told = Option(
-        name="",
+    told = partial(
+        Option,
         kind=kind,
         default=default,
         help=help,
         group=group,
-        flag=flag,
         nullable=nullable or (default is None and ambient is None),
         valued=valued,
         default_text=default_text,
@@ -148,18 +148,21 @@ def option(
         ready=ready,
         secret=secret,
     )
+    metadata = {"option": told, "flag": flag}
     if isinstance(default, list):
-        return field(default_factory=lambda: list(default), repr=not secret, metadata={"option": told})
+        return field(default_factory=lambda: list(default), repr=not secret, metadata=metadata)
     # None is "not given" to an option that has an ambient variable: Config looks it up when it is made.
-    return field(default=None if ambient else default, repr=not secret, metadata={"option": told})
+    return field(default=None if ambient else default, repr=not secret, metadata=metadata)
 
 
 def declared(config: type[DataclassInstance]) -> dict[str, Option]:
     """Every option that a dataclass declares, by name, in the order of its fields."""
     found: dict[str, Option] = {}
     for item in fields(config):
-        told: Option | None = item.metadata.get("option")
+        told: Callable[..., Option] | None = item.metadata.get("option")
         if told is not None:
-            flag = f"--{item.name.replace('_', '-')}" if told.flag is None else told.flag
-            found[item.name] = replace(told, name=item.name, flag=flag)
+            flag = item.metadata["flag"]
+            if flag is None:
+                flag = f"--{item.name.replace('_', '-')}"
+            found[item.name] = told(name=item.name, flag=flag)
     return found
