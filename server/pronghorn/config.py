@@ -5,7 +5,7 @@ A `Config` that exists is valid: each value has been read by its kind, and those
 command line, the environment and pyproject.toml say is put together in `sources`; a program makes its `Config` here.
 """
 
-# ruff: noqa: RUF009  # option() is a field specifier, as dataclasses.field is, and makes a fresh field each time
+# ruff: noqa: RUF009  # Group.option() is a field specifier, as dataclasses.field is, and makes a fresh field each time
 
 from __future__ import annotations
 
@@ -14,9 +14,20 @@ from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import KW_ONLY, InitVar, dataclass
 from typing import Any
 
-from pronghorn import headings, kinds
+from pronghorn import kinds
 from pronghorn.agreement import check_together
-from pronghorn.declare import Option, declared, option
+from pronghorn.declare import Option, declared
+from pronghorn.headings import (
+    APPLICATION,
+    BINDING,
+    DEVELOPMENT,
+    LIMITS,
+    LOGGING,
+    PROXY,
+    TLS,
+    WEBSOCKETS,
+    WORKERS,
+)
 
 _RELOAD = "auto-reload comes with a later version"
 _WEBSOCKETS = "WebSockets come with a later version"
@@ -34,443 +45,353 @@ class Config:
     Raises UsageError, naming the parameter, for a value that cannot be used.
     """
 
-    app: str | Callable[..., Any] = option(
-        kinds.ImportedApp(),
-        flag="",
-        group=headings.APPLICATION,
-        help="The application to serve: module:attribute, such as main:app.",
+    app: str | Callable[..., Any] = APPLICATION.option(
+        kinds.ImportedApp(), flag="", help="The application to serve: module:attribute, such as main:app."
     )
     _: KW_ONLY
 
     # Connection & binding
-    host: str = option(
+    host: str = BINDING.option(
         kinds.Text(),
         default="127.0.0.1",
-        group=headings.BINDING,
         help="Listen on this host name or address. 0.0.0.0 or :: is every interface.",
     )
-    port: int = option(
+    port: int = BINDING.option(
         kinds.Whole(0, 65535),
         default=8000,
-        group=headings.BINDING,
         help="Listen on this port. 0 takes a free one, which the log tells.",
     )
-    uds: str | None = option(
-        kinds.SocketPath(),
-        group=headings.BINDING,
-        help="Listen on a Unix socket at this path instead of on a host and port.",
+    uds: str | None = BINDING.option(
+        kinds.SocketPath(), help="Listen on a Unix socket at this path instead of on a host and port."
     )
-    uds_mode: int | None = option(
+    uds_mode: int | None = BINDING.option(
         kinds.FileMode(),
-        group=headings.BINDING,
         default_text="666, as Uvicorn",
         help="Permissions of the Unix socket, in octal, set before it can be reached.",
     )
-    uds_group: str | None = option(
+    uds_group: str | None = BINDING.option(
         kinds.Text(metavar="GROUP"),
-        group=headings.BINDING,
         help="Group of the Unix socket, by name or number, set before it can be reached.",
     )
-    fd: int | None = option(
+    fd: int | None = BINDING.option(
         kinds.Whole(0),
-        group=headings.BINDING,
         help="Listen on the socket that is open as this file descriptor; its family is its own.",
     )
 
     # Workers & concurrency
-    workers: int = option(
+    workers: int = WORKERS.option(
         kinds.Whole(1, metavar="COUNT"),
         default=1,
         ambient="WEB_CONCURRENCY",
-        group=headings.WORKERS,
         later="more than one worker process comes with a later version",
         default_text="$WEB_CONCURRENCY or 1",
         help="How many worker processes.",
     )
-    loop: str | Callable[..., Any] = option(
+    loop: str | Callable[..., Any] = WORKERS.option(
         kinds.Choice(("auto", "asyncio", "uvloop"), attribute=True),
         default="auto",
-        group=headings.WORKERS,
         help="Event loop. auto is uvloop where it is installed.",
     )
-    http: str | Callable[..., Any] = option(
+    http: str | Callable[..., Any] = WORKERS.option(
         kinds.Choice(("auto", "h11", "httptools"), attribute=True),
         default="auto",
-        group=headings.WORKERS,
         help="HTTP/1.1 parser. auto is httptools where it is installed.",
     )
-    http2: bool = option(
+    http2: bool = WORKERS.option(
         kinds.Flag(),
         default=False,
-        group=headings.WORKERS,
         later="HTTP/2 comes with a later version",
         help="Speak HTTP/2 too, over TLS and in clear text.",
     )
-    ws: str | Callable[..., Any] = option(
+    ws: str | Callable[..., Any] = WORKERS.option(
         kinds.Choice(("auto", "none", "websockets", "websockets-sansio", "wsproto"), attribute=True),
         default="auto",
-        group=headings.WORKERS,
         later=_WEBSOCKETS,
         ready=("none",),
         help="WebSocket implementation. For now auto is none.",
     )
-    limit_concurrency: int | None = option(
+    limit_concurrency: int | None = WORKERS.option(
         kinds.Whole(1, metavar="COUNT"),
-        group=headings.WORKERS,
         help="Serve this many requests at a time and refuse the next with 503.",
     )
-    backlog: int = option(
+    backlog: int = WORKERS.option(
         kinds.Whole(0, 2**31 - 1, metavar="COUNT"),
         default=2048,
-        group=headings.WORKERS,
         help="How many connections may wait to be accepted.",
     )
 
     # Development
-    reload: bool = option(
-        kinds.Flag(),
-        default=False,
-        group=headings.DEVELOPMENT,
-        later=_RELOAD,
-        help="Restart when a source file changes.",
+    reload: bool = DEVELOPMENT.option(
+        kinds.Flag(), default=False, later=_RELOAD, help="Restart when a source file changes."
     )
-    reload_dirs: list[str] = option(
+    reload_dirs: list[str] = DEVELOPMENT.option(
         kinds.Words(metavar="PATH"),
         default=[],
         flag="--reload-dir",
-        group=headings.DEVELOPMENT,
         later=_RELOAD,
         default_text="current folder",
         help="Watch this folder. May be repeated.",
     )
-    reload_includes: list[str] = option(
+    reload_includes: list[str] = DEVELOPMENT.option(
         kinds.Words(metavar="GLOB"),
         default=["*.py"],
         flag="--reload-include",
-        group=headings.DEVELOPMENT,
         later=_RELOAD,
         help="Watch files of this pattern. May be repeated.",
     )
-    reload_excludes: list[str] = option(
+    reload_excludes: list[str] = DEVELOPMENT.option(
         kinds.Words(metavar="GLOB"),
         default=[],
         flag="--reload-exclude",
-        group=headings.DEVELOPMENT,
         later=_RELOAD,
         help="Do not watch files of this pattern. May be repeated.",
     )
-    reload_delay: int | float = option(
-        kinds.Seconds(),
-        default=0.25,
-        group=headings.DEVELOPMENT,
-        later=_RELOAD,
-        help="Seconds between a change and the restart.",
+    reload_delay: int | float = DEVELOPMENT.option(
+        kinds.Seconds(), default=0.25, later=_RELOAD, help="Seconds between a change and the restart."
     )
 
     # Logging
-    log_level: str | int = option(
+    log_level: str | int = LOGGING.option(
         kinds.LogLevel(("critical", "error", "warning", "info", "debug", "trace")),
         default="info",
-        group=headings.LOGGING,
         help="The least severe message to log.",
     )
-    log_config: str | dict[str, Any] | None = option(
+    log_config: str | dict[str, Any] | None = LOGGING.option(
         kinds.LogConfig(),
         default=kinds.LogConfig.OWN,
         nullable=True,
-        group=headings.LOGGING,
         help="Logging configuration: a .json, .yaml or .ini file as logging.config takes it. None in code leaves logging alone.",
     )
-    log_format: str = option(
+    log_format: str = LOGGING.option(
         kinds.Choice(("auto", "text", "json")),
         default="auto",
-        group=headings.LOGGING,
         help="How lines are written without --log-config. auto is text, or JSON where the application's root logger writes that.",
     )
-    access_log: bool = option(kinds.Flag(), default=True, group=headings.LOGGING, help="Log each request.")
-    use_colors: bool | None = option(
-        kinds.Flag(), group=headings.LOGGING, default_text="on a terminal", help="Colour the level names."
+    access_log: bool = LOGGING.option(kinds.Flag(), default=True, help="Log each request.")
+    use_colors: bool | None = LOGGING.option(
+        kinds.Flag(), default_text="on a terminal", help="Colour the level names."
     )
 
     # Timeouts & limits
-    timeout_keep_alive: int | float = option(
-        kinds.Seconds(),
-        default=5,
-        group=headings.LIMITS,
-        help="Seconds an idle connection is kept for its next request.",
+    timeout_keep_alive: int | float = LIMITS.option(
+        kinds.Seconds(), default=5, help="Seconds an idle connection is kept for its next request."
     )
-    timeout_header: int | float = option(
+    timeout_header: int | float = LIMITS.option(
         kinds.Seconds(zero=False),
         default=30,
-        group=headings.LIMITS,
         help="Seconds a request's head may take to arrive, from its first byte; a TLS handshake gets as many.",
     )
-    timeout_body: int | float = option(
+    timeout_body: int | float = LIMITS.option(
         kinds.Seconds(zero=False),
         default=60,
-        group=headings.LIMITS,
         help="Seconds a request's body may pause between two pieces, or a client in reading a response.",
     )
-    min_client_rate: int = option(
+    min_client_rate: int = LIMITS.option(
         kinds.Whole(0, metavar="BYTES"),
         default=100,
-        group=headings.LIMITS,
         help="Least bytes a second, over each --timeout-body, of a body that comes or a response that is read. 0 is any rate.",
     )
-    timeout_graceful_shutdown: int | float | None = option(
+    timeout_graceful_shutdown: int | float | None = LIMITS.option(
         kinds.Seconds(),
-        group=headings.LIMITS,
         default_text="no limit",
         help="Seconds that requests in progress get to finish at shutdown.",
     )
-    timeout_notify: int | float = option(
+    timeout_notify: int | float = LIMITS.option(
         kinds.Seconds(zero=False),
         default=30,
-        group=headings.LIMITS,
         later=_SUPERVISOR,
         help="Seconds between two heartbeats of a worker process.",
     )
-    timeout_worker_healthcheck: int | float = option(
+    timeout_worker_healthcheck: int | float = LIMITS.option(
         kinds.Seconds(zero=False),
         default=5,
-        group=headings.LIMITS,
         later=_SUPERVISOR,
         help="Seconds a worker process may stay silent before it is replaced.",
     )
-    limit_request_line: int = option(
+    limit_request_line: int = LIMITS.option(
         kinds.Whole(1, metavar="BYTES"),
         default=8190,
-        group=headings.LIMITS,
         help="Longest request line in bytes; a longer one is answered 414.",
     )
-    limit_request_headers: int = option(
+    limit_request_headers: int = LIMITS.option(
         kinds.Whole(1, metavar="COUNT"),
         default=100,
-        group=headings.LIMITS,
         help="Most header fields of a request; more are answered 431.",
     )
-    limit_request_header_bytes: int = option(
+    limit_request_header_bytes: int = LIMITS.option(
         kinds.Whole(1, metavar="BYTES"),
         default=65536,
-        group=headings.LIMITS,
         help="Most bytes of all header fields together; more are answered 431.",
     )
-    limit_request_body: int | None = option(
+    limit_request_body: int | None = LIMITS.option(
         kinds.Whole(0, metavar="BYTES"),
-        group=headings.LIMITS,
         default_text="no limit",
         help="Largest request body in bytes; a larger one is answered 413.",
     )
-    h11_max_incomplete_event_size: int | None = option(
+    h11_max_incomplete_event_size: int | None = LIMITS.option(
         kinds.Whole(1, metavar="BYTES"),
-        group=headings.LIMITS,
         help="Most bytes of a request head that the h11 parser holds while the rest is still to come.",
     )
-    limit_max_requests: int | None = option(
-        kinds.Whole(1, metavar="COUNT"),
-        group=headings.LIMITS,
-        help="Stop the process after this many requests.",
+    limit_max_requests: int | None = LIMITS.option(
+        kinds.Whole(1, metavar="COUNT"), help="Stop the process after this many requests."
     )
-    limit_max_requests_jitter: int = option(
+    limit_max_requests_jitter: int = LIMITS.option(
         kinds.Whole(0, metavar="COUNT"),
         default=0,
-        group=headings.LIMITS,
         help="Up to this many more, at random, so that processes do not all stop together.",
     )
 
     # Application
-    interface: str = option(
+    interface: str = APPLICATION.option(
         kinds.Choice(("auto", "asgi3", "asgi2", "wsgi")),
         default="auto",
-        group=headings.APPLICATION,
         help="What the application speaks. auto tells asgi3 and asgi2 apart; WSGI has to be said, and needs a2wsgi.",
     )
-    wsgi_threads: int = option(
+    wsgi_threads: int = APPLICATION.option(
         kinds.Whole(1, metavar="COUNT"),
         default=10,
-        group=headings.APPLICATION,
         help="How many requests a WSGI application works on at a time, each on a thread of its own.",
     )
-    send_after_disconnect: str = option(
+    send_after_disconnect: str = APPLICATION.option(
         kinds.Choice(("raise", "ignore")),
         default="raise",
-        group=headings.APPLICATION,
         help="What send() does once the client is gone: raise an OSError, or nothing.",
     )
-    early_hints: str = option(
+    early_hints: str = APPLICATION.option(
         kinds.Choice(("auto", "on", "off")),
         default="auto",
-        group=headings.APPLICATION,
         help="Whether applications may send 103. auto: not over Unix sockets, nor with forwarding headers; Nginx before 1.29 fails at it.",
     )
-    factory: bool = option(
+    factory: bool = APPLICATION.option(
         kinds.Flag(),
         default=False,
-        group=headings.APPLICATION,
         help="APP is a function that is called once, without arguments, and returns the application.",
     )
-    app_dir: str | None = option(
+    app_dir: str | None = APPLICATION.option(
         kinds.File(folder=True),
-        group=headings.APPLICATION,
         default_text="current folder",
         help="Look for APP's module in this folder first.",
     )
-    env_file: str | None = option(
+    env_file: str | None = APPLICATION.option(
         kinds.File(),
-        group=headings.APPLICATION,
         help="Load this .env file into the application's environment; what is set already stays. Needs python-dotenv.",
     )
-    lifespan: str = option(
+    lifespan: str = APPLICATION.option(
         kinds.Choice(("auto", "on", "off")),
         default="auto",
-        group=headings.APPLICATION,
         help="Startup and shutdown events. on: an application that fails them does not start.",
     )
-    root_path: str = option(
+    root_path: str = APPLICATION.option(
         kinds.Text(metavar="PATH"),
         default="",
-        group=headings.APPLICATION,
         help="The ASGI root_path, for an application mounted below a URL path.",
     )
-    reset_contextvars: bool = option(
+    reset_contextvars: bool = APPLICATION.option(
         kinds.Flag(),
         default=False,
-        group=headings.APPLICATION,
         help="Accepted for Uvicorn's sake: here each request has a contextvars context of its own in any case.",
     )
-    health_path: str | None = option(
+    health_path: str | None = APPLICATION.option(
         kinds.UrlPath(),
-        group=headings.APPLICATION,
         help="The server itself answers this path: 200 when ready, 503 while it starts or stops. pronghorn healthcheck asks it.",
     )
 
     # Headers & proxies
-    proxy_headers: bool = option(
+    proxy_headers: bool = PROXY.option(
         kinds.Flag(),
         default=True,
-        group=headings.PROXY,
         help="Take client address, scheme and more from the forwarding headers of trusted peers.",
     )
-    forwarded_allow_ips: str = option(
+    forwarded_allow_ips: str = PROXY.option(
         kinds.Addresses(),
         default="127.0.0.1,::1",
         ambient="FORWARDED_ALLOW_IPS",
-        group=headings.PROXY,
         default_text="$FORWARDED_ALLOW_IPS or 127.0.0.1,::1",
         help="Trusted peers: addresses and networks with commas between; unix: is any Unix socket peer, * is everyone.",
     )
-    forwarded_headers: str = option(
+    forwarded_headers: str = PROXY.option(
         kinds.ForwardedHeaders(),
         default="x-forwarded-for,x-forwarded-proto",
-        group=headings.PROXY,
         help="Which of their headers count: forwarded, x-forwarded-for, -proto, -host, -port and -prefix, with commas between.",
     )
-    forwarded_hops: int | None = option(
+    forwarded_hops: int | None = PROXY.option(
         kinds.Whole(1, metavar="COUNT"),
-        group=headings.PROXY,
         default_text="no limit",
         help="How many proxies there are at most: the client's address is looked for among that many, counted from the right.",
     )
-    headers: list[tuple[str, str]] = option(
+    headers: list[tuple[str, str]] = PROXY.option(
         kinds.Headers(),
         default=[],
         flag="--header",
-        group=headings.PROXY,
         help="Add this header to every response. May be repeated.",
     )
-    server_header: bool = option(
-        kinds.Flag(), default=True, group=headings.PROXY, help="Send a Server header."
-    )
-    date_header: bool = option(kinds.Flag(), default=True, group=headings.PROXY, help="Send a Date header.")
+    server_header: bool = PROXY.option(kinds.Flag(), default=True, help="Send a Server header.")
+    date_header: bool = PROXY.option(kinds.Flag(), default=True, help="Send a Date header.")
 
     # WebSocket
-    ws_max_size: int = option(
-        kinds.Whole(1, metavar="BYTES"),
-        default=16777216,
-        group=headings.WEBSOCKETS,
-        later=_WEBSOCKETS,
-        help="Largest message in bytes.",
+    ws_max_size: int = WEBSOCKETS.option(
+        kinds.Whole(1, metavar="BYTES"), default=16777216, later=_WEBSOCKETS, help="Largest message in bytes."
     )
-    ws_max_queue: int = option(
+    ws_max_queue: int = WEBSOCKETS.option(
         kinds.Whole(1, metavar="COUNT"),
         default=32,
-        group=headings.WEBSOCKETS,
         later=_WEBSOCKETS,
         help="Most messages held for an application that does not take them.",
     )
-    ws_ping_interval: int | float | None = option(
+    ws_ping_interval: int | float | None = WEBSOCKETS.option(
         kinds.Seconds(zero=False),
         default=20,
         nullable=True,
-        group=headings.WEBSOCKETS,
         later=_WEBSOCKETS,
         help="Seconds between two pings.",
     )
-    ws_ping_timeout: int | float | None = option(
+    ws_ping_timeout: int | float | None = WEBSOCKETS.option(
         kinds.Seconds(zero=False),
         default=20,
         nullable=True,
-        group=headings.WEBSOCKETS,
         later=_WEBSOCKETS,
         help="Seconds a ping may stay without an answer.",
     )
-    ws_per_message_deflate: bool = option(
-        kinds.Flag(),
-        default=True,
-        valued=True,
-        group=headings.WEBSOCKETS,
-        later=_WEBSOCKETS,
-        help="Offer compression.",
+    ws_per_message_deflate: bool = WEBSOCKETS.option(
+        kinds.Flag(), default=True, valued=True, later=_WEBSOCKETS, help="Offer compression."
     )
 
     # TLS
-    ssl_keyfile: str | None = option(
-        kinds.File(),
-        group=headings.TLS,
-        help="Private key, PEM. Without it the key is looked for in --ssl-certfile.",
+    ssl_keyfile: str | None = TLS.option(
+        kinds.File(), help="Private key, PEM. Without it the key is looked for in --ssl-certfile."
     )
-    ssl_certfile: str | None = option(
-        kinds.File(),
-        group=headings.TLS,
-        help="Certificate and its chain, PEM. With it the server speaks TLS.",
+    ssl_certfile: str | None = TLS.option(
+        kinds.File(), help="Certificate and its chain, PEM. With it the server speaks TLS."
     )
-    ssl_keyfile_password: str | None = option(
+    ssl_keyfile_password: str | None = TLS.option(
         kinds.Text(),
         secret=True,
-        group=headings.TLS,
         help="Password of the private key. Rather in a variable than on the command line, which others can see.",
     )
-    ssl_version: int = option(
+    ssl_version: int = TLS.option(
         kinds.Whole(0),
         default=17,  # ssl.PROTOCOL_TLS_SERVER
-        group=headings.TLS,
         help="A number of Python's ssl module, for Uvicorn's sake. 17: TLS 1.2 or later; 772: TLS 1.3 alone.",
     )
-    ssl_min_version: str | None = option(
-        kinds.TlsVersion(),
-        group=headings.TLS,
-        default_text="1.2",
-        help="The oldest version of TLS that is spoken.",
+    ssl_min_version: str | None = TLS.option(
+        kinds.TlsVersion(), default_text="1.2", help="The oldest version of TLS that is spoken."
     )
-    ssl_cert_reqs: int = option(
+    ssl_cert_reqs: int = TLS.option(
         kinds.Whole(0, 2),
         default=0,  # ssl.CERT_NONE
-        group=headings.TLS,
         help="Client certificates: 0 none, 1 optional, 2 required.",
     )
-    ssl_ca_certs: str | None = option(
-        kinds.File(), group=headings.TLS, help="Authorities that client certificates must come from, PEM."
+    ssl_ca_certs: str | None = TLS.option(
+        kinds.File(), help="Authorities that client certificates must come from, PEM."
     )
-    ssl_ciphers: str | None = option(
+    ssl_ciphers: str | None = TLS.option(
         kinds.Text(),
-        group=headings.TLS,
         default_text="OpenSSL's own",
         help="Ciphers of TLS 1.2 in OpenSSL's notation. It does not set a minimum version.",
     )
 
-    ssl_context_factory: str | Callable[..., Any] | None = option(
+    ssl_context_factory: str | Callable[..., Any] | None = TLS.option(
         kinds.Reference(),
-        group=headings.TLS,
         help="Makes the TLS context itself: called with the configuration and a function that makes the usual one.",
     )
 

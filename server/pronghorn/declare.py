@@ -118,41 +118,46 @@ class Option:
         return "" if self.default in (None, "", []) else self.kind.show(self.default)
 
 
-def option(
-    kind: Kind,
-    *,
-    help: str,  # noqa: A002  # what the thing is called everywhere else
-    group: str,
-    default: Any = None,
-    flag: str | None = None,
-    nullable: bool = False,
-    valued: bool = False,
-    default_text: str | None = None,
-    ambient: str | None = None,
-    later: str | None = None,
-    ready: tuple[Any, ...] = (),
-    secret: bool = False,
-) -> Any:
-    """A dataclass field that declares an option. Its flag follows from the field's name unless `flag` gives another."""
-    told = partial(
-        Option,
-        kind=kind,
-        default=default,
-        help=help,
-        group=group,
-        nullable=nullable or (default is None and ambient is None),
-        valued=valued,
-        default_text=default_text,
-        ambient=ambient,
-        later=later,
-        ready=ready,
-        secret=secret,
-    )
-    metadata = {"option": told, "flag": flag}
-    if isinstance(default, list):
-        return field(default_factory=lambda: list(default), repr=not secret, metadata=metadata)
-    # None is "not given" to an option that has an ambient variable: Config looks it up when it is made.
-    return field(default=None if ambient else default, repr=not secret, metadata=metadata)
+class Group(str):
+    """A heading of help and reference, and how the options under it are declared."""
+
+    __slots__ = ()
+
+    def option(
+        self,
+        kind: Kind,
+        *,
+        help: str,  # noqa: A002  # what the thing is called everywhere else
+        default: Any = None,
+        flag: str | None = None,
+        nullable: bool = False,
+        valued: bool = False,
+        default_text: str | None = None,
+        ambient: str | None = None,
+        later: str | None = None,
+        ready: tuple[Any, ...] = (),
+        secret: bool = False,
+    ) -> Any:
+        """A dataclass field that declares an option. Its flag follows from the field's name unless `flag` gives another."""
+        told = partial(
+            Option,
+            kind=kind,
+            default=default,
+            help=help,
+            group=self,
+            nullable=nullable or (default is None and ambient is None),
+            valued=valued,
+            default_text=default_text,
+            ambient=ambient,
+            later=later,
+            ready=ready,
+            secret=secret,
+        )
+        metadata = {"option": told, "flag": flag}
+        if isinstance(default, list):
+            return field(default_factory=lambda: list(default), repr=not secret, metadata=metadata)
+        # None is "not given" to an option that has an ambient variable: Config looks it up when it is made.
+        return field(default=None if ambient else default, repr=not secret, metadata=metadata)
 
 
 def declared(config: type[DataclassInstance]) -> dict[str, Option]:

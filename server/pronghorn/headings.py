@@ -1,14 +1,16 @@
-"""The headings under which help and reference have the options."""
+"""The headings under which help and reference have the options, and below which `config` declares them."""
 
-BINDING = "Connection & binding"
-APPLICATION = "Application"
-WORKERS = "Workers & concurrency"
-DEVELOPMENT = "Development"
-LOGGING = "Logging"
-PROXY = "Headers & proxies"
-LIMITS = "Timeouts & limits"
-WEBSOCKETS = "WebSocket"
-TLS = "TLS"
+from pronghorn.declare import Group
+
+BINDING = Group("Connection & binding")
+APPLICATION = Group("Application")
+WORKERS = Group("Workers & concurrency")
+DEVELOPMENT = Group("Development")
+LOGGING = Group("Logging")
+PROXY = Group("Headers & proxies")
+LIMITS = Group("Timeouts & limits")
+WEBSOCKETS = Group("WebSocket")
+TLS = Group("TLS")
 
 #: In their order.
 GROUPS = (BINDING, WORKERS, DEVELOPMENT, LOGGING, LIMITS, APPLICATION, PROXY, WEBSOCKETS, TLS)

@@ -34,7 +34,7 @@ ALLOWED: dict[str, set[str]] = {
     # The options: what a value may be, one declaration each, Config, and where its values come from.
     "kinds": set(),
     "declare": {"kinds"},
-    "headings": set(),
+    "headings": {"declare"},
     "agreement": {"declare"},
     "env_file": set(),
     "config": {"agreement", "declare", "env_file", "headings", "kinds"},
