@@ -21,6 +21,8 @@ from scripts.bench.servers import SERVERS, BenchError, from_text, lacks
 from scripts.bench.turns import MEMORY_ROUNDS, Contest
 from scripts.bench.workloads import WORKLOADS
 
+ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
 EPILOGUE = f"""servers: {", ".join(SERVERS)}
 workloads: {", ".join(WORKLOADS)}
 BENCH_PYTHON=python3.13 in the environment names the Python that all of them run on. docs/performance.md says how to
@@ -120,8 +122,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print, and write the figures down; 1 when a server failed at what it should be able to do."""
     options = parse(arguments)
     load_before = round(os.getloadavg()[0], 2)
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, _terminate)
+    for number in ENDING:
+        # One that is ignored, as nohup(1) does, stays so.
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _terminate)
     subprocess.run([environment.ROOT / "scripts" / "ensure", "wrk", "wrk"], check=True)
     nginx = proxy.binary(environment.ROOT) if any(w.nginx for w in options.workloads) else None
     python = environment.prepare()
@@ -173,7 +177,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _terminate(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - the signature of a signal handler
     """Leave through every clean-up, once: a second signal, of somebody impatient, would leave servers behind."""
-    for each in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+    for each in ENDING:
         signal.signal(each, signal.SIG_IGN)
     sys.exit(128 + number)
 

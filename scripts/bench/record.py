@@ -49,9 +49,12 @@ class Record:
         """It used so much of a core while it waited."""
         self.idle[server.name] = max(share, self.idle.get(server.name, 0.0))
 
-    def round_over(self, run: int, number: int, workload: Workload, seconds: float) -> None:
-        """Print the figures of a round that was expected to take so many seconds."""
+    def advance(self, seconds: float) -> None:
+        """Something is done that was expected to take so many seconds."""
         self._done += seconds
+
+    def round_over(self, run: int, number: int, workload: Workload) -> None:
+        """Print the figures of a round, and the time that is left if it passes as slowly as until now."""
         found = [
             f"{s.server} {s.value:.1f}"
             for s in self.samples

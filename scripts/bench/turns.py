@@ -21,6 +21,10 @@ from scripts.bench.workloads import Workload
 # What is resident does not depend on how busy the machine is.
 MEMORY_ROUNDS = 2
 
+# Seconds: for the closing of connections, which is part of the load; and for what a server does with none.
+_AFTERMATH = 0.05
+_REST = 0.4
+
 T = TypeVar("T")
 
 
@@ -49,19 +53,18 @@ class Contest:
     rounds: int
     setup: Setup
 
+    def opening(self) -> float:
+        """Seconds, more or less, until the first round of a load can begin."""
+        return len(self.servers) * (self.setup.warm_up + 0.9) if self.workload.kind == "load" else 0.0
+
     def round_seconds(self) -> float:
-        """How long a round takes, more or less: starts and ends of servers are a guess, and spread over the rounds."""
-        per_server = {
-            "load": self.setup.seconds + 0.05 + (self.setup.warm_up + 0.6) / self.rounds,
-            "start": 0.4,
-            "rss": 0.7,
-            "connections": 1.5,
-        }
+        """Seconds that a round takes, more or less: starts and ends of servers are a guess."""
+        per_server = {"load": self.setup.seconds + 0.05, "start": 0.4, "rss": 0.8, "connections": 1.5}
         return len(self.servers) * per_server[self.workload.kind]
 
     def duration(self) -> float:
-        """Of all rounds."""
-        return self.rounds * self.round_seconds()
+        """Of everything."""
+        return self.opening() + self.rounds * self.round_seconds()
 
     def hold(self, record: Record) -> None:
         """Measure, and leave nothing running."""
@@ -74,6 +77,7 @@ class Contest:
         with self._lineup(record) as ready:
             self._load(record, ready, 0, self.setup.warm_up)
             self._rest(record, ready)
+            record.advance(self.opening())
             for number in range(1, self.rounds + 1):
                 before = proc.machine_time()
                 found = self._load(record, ready, number, self.setup.seconds)
@@ -87,13 +91,13 @@ class Contest:
         self, record: Record, ready: list[Contestant], number: int, seconds: float
     ) -> dict[Contestant, _Load]:
         """Each server's load, in turns; who fails is no longer ready."""
-        found = {}
+        answered = {}
+        before = {contestant: contestant.cpu() for contestant in ready}
         with contextlib.ExitStack() as stack:
             generators = {
                 contestant: stack.enter_context(contextlib.closing(contestant.generator()))
                 for contestant in ready
             }
-            before = {contestant: contestant.cpu() for contestant in ready}
             # To finish takes wrk about as long as a turn, and is one.
             turns = max(1, round(seconds / self.setup.turn) - 1)
             for turn in range(turns):
@@ -101,20 +105,25 @@ class Contest:
                     generators[contestant].turn(self.setup.turn)
             for contestant in rotated(ready, number + turns):
                 with self._attempt(record, ready, contestant):
-                    generator = generators[contestant]
-                    requests = generator.finish()
-                    contestant.answered(requests)
-                    cpu = proc.used(before[contestant], contestant.cpu())
-                    if not requests or cpu <= 0:
-                        raise BenchError(f"{requests} requests in {cpu} s of CPU time: nothing was measured")
-                    found[contestant] = _Load(cpu, requests, generator.active)
-        return {contestant: found[contestant] for contestant in ready}
+                    answered[contestant] = generators[contestant].finish()
+                    contestant.answered(answered[contestant])
+        time.sleep(_AFTERMATH)
+        found = {}
+        for contestant in tuple(ready):
+            with self._attempt(record, ready, contestant):
+                requests = answered[contestant]
+                cpu = proc.used(before[contestant], contestant.cpu())
+                if not requests or cpu <= 0:
+                    raise BenchError(f"{requests} requests in {cpu} s of CPU time: nothing was measured")
+                found[contestant] = _Load(cpu, requests, generators[contestant].active)
+        return found
 
     @staticmethod
     def _rest(record: Record, ready: Sequence[Contestant]) -> None:
         """What they use while they wait would count for nobody, and disturb the others."""
+        time.sleep(_REST)
         before, begun = [contestant.cpu() for contestant in ready], time.monotonic()
-        time.sleep(0.5)
+        time.sleep(_REST)
         for contestant, clocks in zip(ready, before, strict=True):
             share = proc.used(clocks, contestant.cpu()) / (time.monotonic() - begun)
             record.was_idle(contestant.server, share)
@@ -185,7 +194,8 @@ class Contest:
         record.add(Sample(self.run, number, server.name, self.workload.key, value, rate, steal))
 
     def _over(self, record: Record, number: int) -> None:
-        record.round_over(self.run, number, self.workload, self.round_seconds())
+        record.advance(self.round_seconds())
+        record.round_over(self.run, number, self.workload)
 
 
 def _ask_to_end(contestants: Sequence[Contestant]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -321,6 +322,17 @@ def test_the_page_has_what_a_run_is_judged_by() -> None:
     assert len(written["facts"]["samples"]) == len(everything)
     assert written["summary"][0]["ratios"]["uvicorn"]["pronghorn"] == pytest.approx(0.6)
     assert written["summary"][0]["ratios_of_runs"]["uvicorn"]["pronghorn"] == [0.5, 0.7]
+
+
+def test_a_second_signal_does_not_interrupt_the_clean_up_of_the_first(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    handlers: dict[int, object] = {}
+    monkeypatch.setattr("scripts.bench.__main__.signal.signal", handlers.__setitem__)
+    with pytest.raises(SystemExit) as ended:
+        command._terminate(signal.SIGTERM, None)
+    assert ended.value.code == 143
+    assert handlers == dict.fromkeys((signal.SIGTERM, signal.SIGINT, signal.SIGHUP), signal.SIG_IGN)
 
 
 @pytest.mark.parametrize("server", SERVERS.values(), ids=lambda server: server.name)
