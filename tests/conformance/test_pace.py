@@ -131,6 +131,15 @@ async def test_a_body_that_trickles_is_408(parser: str, piece: bytes) -> None:
     assert (service.active, len(service.connections)) == (0, 1)
 
 
+async def test_a_head_request_is_refused_without_a_body(parser: str) -> None:
+    service, transport = serve(Steps(), parser)
+    transport.feed(LENGTH.replace(b"POST", b"HEAD") + b"x")
+    await turns()
+    pass_ticks(service, TICKS + 1)
+    assert [one.status for one in read_responses(bytes(transport.written), bodiless=frozenset({0}))] == [408]
+    assert service.observer.seen == [("/", 408, 1, 0)]  # type: ignore[attr-defined]
+
+
 async def test_what_is_framing_does_not_count(parser: str) -> None:
     app = Steps()
     service, transport = serve(app, parser)

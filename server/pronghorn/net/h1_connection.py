@@ -221,6 +221,8 @@ class H1Connection:
     def on_lost(self, exc: RequestError) -> None:
         self._lost = exc
         cycle, self._incoming = self._incoming, None
+        if cycle is not None:
+            exc.head = cycle.head
         if cycle is not None and cycle.state >= COMPLETE:
             # The rest of a request that was answered already. There is nobody to explain the error to.
             self._close(linger=True)
@@ -229,7 +231,7 @@ class H1Connection:
             self._queue.pop()
         elif cycle is not None and cycle is self._active:
             if cycle.launched and cycle.state < COMPLETE:
-                self._give_up(cycle)
+                self._give_up(cycle, exc)
             self._active = None
 
     # Taking requests one after the other.
@@ -476,8 +478,10 @@ class H1Connection:
             cycle = self._active
             if cycle is None:
                 self._close(linger=True)
-            elif self._give_up(cycle):
-                self._refuse(RequestError(408, "request body took too long"))
+            else:
+                error = RequestError(408, "request body took too long", cycle.head)
+                if self._give_up(cycle, error):
+                    self._refuse(error)
         else:
             # A slow reader may be slow, but it has to read.
             waiting = self._transport.get_write_buffer_size() > 0 or self._transfer is not None
@@ -496,9 +500,11 @@ class H1Connection:
         size = unread(self._transport)
         return size if self._transfer is None else size + self._transfer.left
 
-    def _give_up(self, cycle: HttpCycle) -> bool:
+    def _give_up(self, cycle: HttpCycle, error: RequestError | None = None) -> bool:
         """Take the rest of a request away from the application; true if it can still be answered by the server."""
         answerable = cycle.state < OPEN
+        if answerable and error is not None:
+            cycle.status = error.status  # what its client is told, and then the access log as well
         self._service.active -= 1
         self._active = None
         cycle.disconnect()
@@ -510,10 +516,15 @@ class H1Connection:
         """Answer in place of the application, and close: what follows on the connection cannot be trusted."""
         if self._phase == _CLOSE:
             return
-        self._service.logger.warning("Invalid HTTP request received: %s (%d).", error.reason, error.status)
+        peer = self._transport.get_extra_info("peername")
+        self._service.logger.warning(
+            "Invalid HTTP request received: %s (%d), from %s.",
+            *(error.reason, error.status),
+            f"{peer[0]}:{peer[1]}" if isinstance(peer, tuple) else "a Unix socket",
+        )
         phrase = HTTPStatus(error.status).phrase
         self._response.keep_alive = False
-        self._response.respond(_UNKNOWN, error.status, [_PLAIN], phrase.encode("ascii"))
+        self._response.respond(error.head or _UNKNOWN, error.status, [_PLAIN], phrase.encode("ascii"))
         self._close(linger=True)
 
     def _close(self, *, linger: bool) -> None:

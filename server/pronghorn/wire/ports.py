@@ -14,13 +14,15 @@ Headers = Iterable[tuple[bytes, bytes]]
 class RequestError(Exception):
     """Input that is no acceptable HTTP request; nothing after it on the connection can be trusted.
 
-    `status` is the answer it deserves (RFC 9110 §15.5), `reason` a short phrase for the log and the body.
+    `status` is the answer it deserves (RFC 9110 §15.5), `reason` a short phrase for the log and the body. `head` is that
+    of the request, where it was good and the fault lies behind it.
     """
 
-    def __init__(self, status: int, reason: str) -> None:
+    def __init__(self, status: int, reason: str, head: "RequestHead | None" = None) -> None:
         super().__init__(reason)
         self.status = status
         self.reason = reason
+        self.head = head
 
     def __repr__(self) -> str:
         return f"RequestError({self.status}, {self.reason!r})"

@@ -116,6 +116,8 @@ def _chunked() -> list[Row]:
             broken(f"size {size!r}", size + b"\r\nabc\r\n", cve="CVE-2022-24761")
             for size in (b"0x3", b"+3", b"-3", b"3 ", b" 3", b"3\t", b"3_0", b"3.0", b"3h", b"", b"g", b"\xb3", b"3,3")
         ),
+        Row("chunked bodies", "HEAD with a broken body", head("HEAD / HTTP/1.1", "Transfer-Encoding: chunked") + b"x\r\n",
+            begins=True, heads=(0,)),
         broken("size of 17 digits that would wrap to 3", b"10000000000000003\r\nabc\r\n"),
         broken("size of 17 zeros", b"00000000000000003\r\nabc\r\n"),
         broken("data longer than its size", b"3\r\nabcd\r\n", cve="CVE-2025-43859"),
