@@ -5,65 +5,17 @@ from __future__ import annotations
 import os
 import platform
 import re
-import signal
-import socket
-import subprocess
 import sys
-import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import pronghorn
-from pronghorn import cli
+from pronghorn import cli, usage
 from pronghorn.config import OPTIONS
 from pronghorn.errors import StartupError, UsageError
-from pronghorn.headings import GROUPS
-
-# The tables of the handbook, as they are there: flag and default.
-HANDBOOK = {
-    "--host": "127.0.0.1",
-    "--port": "8000",
-    "--uds": None,
-    "--fd": None,
-    "--workers": "1",
-    "--loop": "auto",
-    "--http": "auto",
-    "--ws": "auto",
-    "--lifespan": "auto",
-    "--limit-concurrency": None,
-    "--backlog": "2048",
-    "--reload": "false",
-    "--reload-dir": "current folder",
-    "--reload-include": "*.py",
-    "--reload-exclude": None,
-    "--reload-delay": "0.25",
-    "--log-level": "info",
-    "--log-config": None,
-    "--access-log": "true",
-    "--no-access-log": "true",
-    "--use-colors": "on a terminal",
-    "--no-use-colors": "on a terminal",
-    "--timeout-keep-alive": "5",
-    "--timeout-notify": "30",
-    "--timeout-graceful-shutdown": "no limit",
-    "--limit-max-requests": None,
-    "--header": None,
-}
-
-# The flags that docs and users of Uvicorn know beyond the handbook's tables.
-OTHERS = """
-    --interface --factory --app-dir --env-file --root-path --proxy-headers --no-proxy-headers --forwarded-allow-ips
-    --server-header --no-server-header --date-header --no-date-header --limit-max-requests-jitter
-    --timeout-worker-healthcheck --ws-max-size --ws-max-queue --ws-ping-interval --ws-ping-timeout --ws-per-message-deflate
-    --h11-max-incomplete-event-size --ssl-keyfile --ssl-certfile --ssl-keyfile-password --ssl-version --ssl-cert-reqs
-    --ssl-ca-certs --ssl-ciphers --http2 --reset-contextvars --version --help --print-config --uds-mode --uds-group
-    --log-format --health-path --limit-request-line --limit-request-headers --limit-request-header-bytes
-    --limit-request-body --timeout-header --timeout-body --wsgi-threads --send-after-disconnect --early-hints --ssl-min-version --forwarded-headers
-    --forwarded-hops --ssl-context-factory
-""".split()  # noqa: SIM905  # one item a line would be a page
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -109,47 +61,13 @@ def values(out: str) -> dict[str, tuple[str, str]]:
     return rows
 
 
-def section(help_text: str, flag: str) -> str:
-    """What --help says about a flag, in one line."""
-    lines = help_text.splitlines()
-    starts = [
-        number for number, line in enumerate(lines) if line.startswith("  --") and flag in line.split()[:6]
-    ]
-    assert len(starts) == 1, flag
-    end = next(number for number in range(starts[0] + 1, len(lines)) if not lines[number].startswith("   "))
-    return " ".join(" ".join(lines[starts[0] : end]).split())
+# What it tells
 
 
-# Help and flags
-
-
-def test_every_flag_of_the_handbook_is_there_with_its_default(run: Run) -> None:
-    code, out, err = run("--help")
-    assert (code, err) == (0, "")
-    for flag, default in HANDBOOK.items():
-        text = section(out, flag)
-        if default is None:
-            assert "[default:" not in text
-        elif flag == "--workers":
-            assert "[default: $WEB_CONCURRENCY or 1]" in text
-        else:
-            assert f"[default: {default}]" in text
-
-
-@pytest.mark.parametrize("flag", [flag for flag in OTHERS if flag != "--help"])
-def test_the_other_flags_are_there(run: Run, flag: str) -> None:
-    assert section(run("--help")[1], flag)
-
-
-def test_help_has_a_heading_for_each_group_and_marks_what_comes_later(run: Run) -> None:
-    out = run("--help")[1]
-    headings = [
-        line.rstrip(":") for line in out.splitlines() if line.endswith(":") and not line.startswith(" ")
-    ]
-    assert headings == [*GROUPS, "This command"]
-    for told in OPTIONS.values():
-        if told.flag:
-            assert ("later version)" in section(out, told.flag)) == (told.later is not None)
+def test_help(run: Run) -> None:
+    assert run("--help") == (0, usage.help_of(cli.SERVE) + "\n", "")
+    assert run("healthcheck", "--help") == (0, usage.help_of(cli.HEALTHCHECK) + "\n", "")
+    assert run("--port", "x", "--help", "one", "two")[0] == 0, "help comes before what is wrong with the rest"
 
 
 def test_version(run: Run) -> None:
@@ -255,6 +173,8 @@ def test_a_secret_is_not_shown_anywhere(run: Run, monkeypatch: pytest.MonkeyPatc
         (["--port"], "option '--port' requires an argument. See pronghorn --help"),
         (["--reload=1"], "option '--reload' does not take a value. See pronghorn --help"),
         (["main:app", "8000"], "got unexpected extra argument (8000). See pronghorn --help"),
+        (["main:app", "--", "--port", "1"], "got unexpected extra arguments (--port 1). See pronghorn --help"),
+        (["healthcheck", "main:app"], "got unexpected extra argument (main:app). See pronghorn healthcheck --help"),
         ([], "APP: no application was given. Give module:attribute, such as main:app"),
         (["--port", "x", "main:app"], "--port: 'x' is not a whole number"),
         (["--uds-mode", "999", "main:app"], "--uds-mode: '999' is not an octal mode such as 660"),
@@ -344,179 +264,3 @@ def test_run_exits_as_the_command_does(
     assert caught.value.code == UsageError.exit_code
     assert capsys.readouterr().err == f"pronghorn: error: {message}\n"
     assert served == []
-
-
-# The process
-
-APP = """
-async def app(scope, receive, send):
-    if scope["type"] == "lifespan":
-        while True:
-            message = await receive()
-            await send({"type": message["type"] + ".complete"})
-            if message["type"] == "lifespan.shutdown":
-                return
-    await send({"type": "http.response.start", "status": 200, "headers": []})
-    await send({"type": "http.response.body", "body": b"hello"})
-"""
-
-
-@pytest.fixture
-def command(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
-    """Start `python -m pronghorn`, in tmp_path, without any of our variables; whatever still runs at the end is killed."""
-    started: list[subprocess.Popen[str]] = []
-
-    def start(*words: str, **environ: str) -> subprocess.Popen[str]:
-        started.append(
-            subprocess.Popen(
-                [sys.executable, "-m", "pronghorn", *words],
-                cwd=tmp_path,
-                env={**os.environ, "PYTHONUNBUFFERED": "1", **environ},
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                text=True,
-            )
-        )
-        return started[-1]
-
-    (tmp_path / "main.py").write_text(APP)
-    yield start
-    for process in started:
-        process.kill()
-        process.communicate()
-
-
-def ended(process: subprocess.Popen[str]) -> tuple[int, str, str]:
-    out, err = process.communicate(timeout=30)
-    return process.returncode, out, err
-
-
-def until_running(process: subprocess.Popen[str]) -> str:
-    """The line that tells where the server listens."""
-    assert process.stderr is not None
-    for line in process.stderr:
-        if "Pronghorn running on" in line:
-            return line
-    raise AssertionError("the server ended before it was running")
-
-
-Start = Callable[..., "subprocess.Popen[str]"]
-
-
-@pytest.mark.parametrize(
-    ("words", "environ", "code", "message"),
-    [
-        (["--prot"], {}, 2, "there is no option --prot. Did you mean --port?"),
-        (["main:app"], {"PRONGHORN_PORT": "x"}, 2, "--port: 'x' is not a whole number (from PRONGHORN_PORT)"),
-        (["main"], {}, 2, "APP: 'main' has no colon. Write module:attribute, such as main:app"),
-        (["mian:app"], {}, 3, "APP: no module named 'mian'. Did you mean main?"),
-        (["main:ap"], {}, 3, "APP: module 'main' has no attribute 'ap'. Did you mean app?"),
-        ([], {"UVICORN_APP": "main:ap"}, 3, "APP: module 'main' has no attribute 'ap' (from UVICORN_APP). Did you mean app?"),
-        (["main:app", "--ssl-certfile", "no.pem"], {}, 2, "--ssl-certfile: no such file: 'no.pem'"),
-        (["main:app", "--forwarded-allow-ips", "10.0.0.300"], {}, 2, "--forwarded-allow-ips: "),
-    ],
-)  # fmt: skip
-def test_what_goes_wrong_is_one_line_without_a_traceback(
-    command: Start, words: list[str], environ: dict[str, str], code: int, message: str
-) -> None:
-    returned, out, err = ended(command(*words, **environ))
-    assert (returned, out) == (code, "")
-    assert err.startswith(f"pronghorn: error: {message}")
-    assert err.count("\n") == 1
-
-
-def test_a_certificate_that_is_none(command: Start) -> None:
-    code, _, err = ended(command("main:app", "--port", "0", "--ssl-certfile", "main.py"))
-    assert code == 2
-    assert err.startswith("pronghorn: error: --ssl-certfile: ")
-    assert err.count("\n") == 1
-
-
-def test_an_application_that_fails_to_import_shows_its_own_traceback_and_then_one_line(
-    command: Start, tmp_path: Path
-) -> None:
-    (tmp_path / "broken.py").write_text(
-        "import main\n\n\ndef connect():\n    raise OSError('no database')\n\n\nconnect()\n"
-    )
-    code, out, err = ended(command("broken:app"))
-    assert (code, out) == (3, "")
-    lines = err.splitlines()
-    assert lines[0] == "Traceback (most recent call last):"
-    assert lines[1] == f'  File "{tmp_path / "broken.py"}", line 8, in <module>'
-    assert lines[-1] == "pronghorn: error: APP: importing 'broken' failed: OSError: no database"
-    assert "importlib" not in err
-
-
-def test_a_port_that_is_taken(command: Start) -> None:
-    with socket.socket() as other:
-        other.bind(("127.0.0.1", 0))
-        other.listen()
-        port = other.getsockname()[1]
-        code, _, err = ended(command("main:app", "--port", str(port)))
-    assert code == 3
-    (line,) = [line for line in err.splitlines() if line.startswith("pronghorn: error: ")]
-    assert "--port" in line
-    assert str(port) in line
-    assert "Traceback" not in err
-
-
-def test_a_socket_folder_that_is_not_there(command: Start, short_path: Path) -> None:
-    code, _, err = ended(command("main:app", "--uds", str(short_path / "no" / "app.sock")))
-    assert code == 3
-    (line,) = [line for line in err.splitlines() if line.startswith("pronghorn: error: ")]
-    assert line.startswith("pronghorn: error: --uds: ")
-    assert "Traceback" not in err
-
-
-def test_a_lifespan_startup_that_fails(command: Start, tmp_path: Path) -> None:
-    (tmp_path / "refuses.py").write_text(
-        textwrap.dedent("""
-            async def app(scope, receive, send):
-                await receive()
-                await send({"type": "lifespan.startup.failed", "message": "no database"})
-        """)
-    )
-    code, _, err = ended(command("refuses:app", "--port", "0"))
-    assert code == 3
-    (line,) = [line for line in err.splitlines() if line.startswith("pronghorn: error: ")]
-    assert "application startup failed" in line
-    assert "no database" in err
-
-
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, -signal.SIGTERM), (signal.SIGINT, 0)])
-def test_the_exit_code_after_a_signal(command: Start, number: signal.Signals, code: int) -> None:
-    process = command("main:app", "--port", "0")
-    until_running(process)
-    process.send_signal(number)
-    returned, _, err = ended(process)
-    assert returned == code
-    assert "Finished server process" in err
-    assert "Traceback" not in err
-
-
-def test_healthcheck_over_tcp_and_over_a_unix_socket(
-    command: Start, free_port: int, socket_path: Path, tmp_path: Path
-) -> None:
-    tcp = {"PRONGHORN_PORT": str(free_port), "PRONGHORN_HEALTH_PATH": "/healthz", "PRONGHORN_HOST": "0.0.0.0"}
-    unix = {"PRONGHORN_UDS": str(socket_path), "PRONGHORN_HEALTH_PATH": "/healthz"}
-    for environ in (tcp, unix):
-        code, out, err = ended(command("healthcheck", **environ))
-        assert (code, out, err.count("\n")) == (1, "", 1)
-        server = command("main:app", **environ)
-        until_running(server)
-        code, out, err = ended(command("healthcheck", **environ))
-        assert (code, err) == (0, "")
-        assert out.count("\n") == 1
-        server.terminate()
-        ended(server)
-        code, out, err = ended(command("healthcheck", **environ))
-        assert (code, out, err.count("\n")) == (1, "", 1)
-
-
-def test_healthcheck_does_not_import_the_server() -> None:
-    code = "import sys, pronghorn.cli; print(*sorted(sys.modules))"
-    modules = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True
-    ).stdout.split()
-    assert "pronghorn.cli" in modules
-    assert not {"asyncio", "uvloop", "httptools", "h11", "ssl", "pronghorn.worker.server"} & set(modules)
