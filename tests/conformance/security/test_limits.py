@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from pronghorn.worker.server import _jittered
 from tests.support.process import ServerProcess, serving
 
 SUPPORT = Path(__file__).resolve().parents[2] / "support"
@@ -214,3 +215,27 @@ def test_a_slow_reader_that_reads_is_given_time(server: ServerProcess) -> None:
             time.sleep(0.1)
         client.read(12 * 1_048_576 - 40 * 5_000)
     server.stdout.wait_for("flooded")
+
+
+def test_the_limit_on_requests_is_spread_over_its_jitter(tmp_path: Path) -> None:
+    assert {_jittered(3, 2) for _ in range(1000)} == {3, 4, 5}
+    flags = ("--limit-max-requests", "3", "--limit-max-requests-jitter", "2")
+    with serving(tmp_path, "served:app", "--app-dir", str(SUPPORT), *flags) as server:
+        with server.connect() as client:
+            assert [client.get("/").status for _ in range(3)] == [200] * 3
+        with contextlib.suppress(OSError):  # nobody listens any more
+            while server.get("/").status == 200:
+                pass
+        assert server.wait() == 0
+
+
+def test_what_h11_holds_of_a_head_can_be_bounded(tmp_path: Path) -> None:
+    flags = ("--http", "h11", "--h11-max-incomplete-event-size", "200")
+    with serving(tmp_path, "served:app", "--app-dir", str(SUPPORT), *flags) as server:
+        with server.connect() as client:
+            client.send(b"GET / HTTP/1.1\r\nHost: a\r\n" + b"x: %b\r\n" % (b"y" * 180))
+            assert client.response().status == 431
+        with server.connect() as client:
+            client.send(b"GET / HTTP/1.1\r\nHost: a\r\n" + b"x: %b\r\n" % (b"y" * 100))
+            client.send(b"\r\n")
+            assert client.response().status == 200
