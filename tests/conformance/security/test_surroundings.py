@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 import struct
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
 from pronghorn.middleware import forwarded
-from pronghorn.wire import chunked, h1_request, headers
+from pronghorn.wire import chunked, h1_h11, h1_httptools, h1_request, h1_response, headers
 from tests.conformance.responses import read_responses
 from tests.conformance.security.conftest import NEXT, Subject
 from tests.support.process import PATIENCE
@@ -40,6 +42,32 @@ def test_one_line_an_event(subject: Subject, row: str) -> None:
     assert "forged" in line, "all of it in one line"
     if line.startswith("{"):
         assert json.loads(line)
+
+
+@pytest.mark.parametrize("method", ["F%0aOO", "F'`|~^OO"])
+def test_a_method_is_logged_as_it_came(subject: Subject, method: str) -> None:
+    """Any token is a method to h11; none of their characters ends a line, and nothing is decoded."""
+    raw = subject.send(f"{method} /method-{len(method)} HTTP/1.1\r\nHost: a\r\n\r\n".encode() + NEXT)
+    subject.seen()
+    if subject.parser == "httptools":
+        assert raw.startswith(b"HTTP/1.1 400 ")
+    else:
+        line = subject.server.stdout.wait_for(f"/method-{len(method)} ")
+        assert line.isprintable()
+        assert method in line
+
+
+@pytest.mark.parametrize(
+    "claimed", ["6.6.6.6%0d%0aforged", "6.6.6.6\tforged", '6.6.6.6" forged', "\x9b31mforged"]
+)
+def test_a_claimed_address_that_is_none_is_in_no_log(subject: Subject, claimed: str) -> None:
+    mark = f"claim-{len(claimed)}-{claimed.isascii()}"
+    request = f"GET /{mark} HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: {claimed}\r\n\r\n"
+    subject.send(request.encode("latin-1") + NEXT)
+    subject.seen()
+    line = subject.server.stdout.wait_for(mark)
+    assert line.isprintable()
+    assert "forged" not in line
 
 
 # Trust.
@@ -140,6 +168,20 @@ LINEAR: dict[str, tuple[Callable[[bytes], object], bytes]] = {
     "chunk, a quoted string": (chunked._SIZE_LINE, b'1;a="' + b'\\"' * (LONG // 2)),
     "chunk, a beginning": (chunked._BEGINNING, b"1;" + b";" * LONG + b"\0"),
 }
+
+
+# Not held against a million bytes: what the name of the expression stands for is bounded before, or a part of one above.
+BOUNDED = {"_PAIR", "_ESCAPED", "_AUTHORITY", "_PREFIX", "_TOKEN", "_BARE_LF"}
+
+
+@pytest.mark.parametrize(
+    "module", [h1_request, h1_httptools, h1_h11, h1_response, chunked, headers, forwarded]
+)
+def test_every_expression_is_held_to_it(module: ModuleType) -> None:
+    held = [match for match, _ in LINEAR.values()]
+    for name, value in vars(module).items():
+        if isinstance(getattr(value, "__self__", value), re.Pattern):
+            assert name in BOUNDED or value in held, name
 
 
 @pytest.mark.parametrize("name", LINEAR)
