@@ -524,7 +524,9 @@ class H1Connection:
         )
         phrase = HTTPStatus(error.status).phrase
         self._response.keep_alive = False
-        self._response.respond(error.head or _UNKNOWN, error.status, [_PLAIN], phrase.encode("ascii"))
+        # RFC 9110 §15.5.6: a 405 has to name the methods that there are. Where CONNECT leads, there is none.
+        headers = [_PLAIN, (b"allow", b"")] if error.status == 405 else [_PLAIN]
+        self._response.respond(error.head or _UNKNOWN, error.status, headers, phrase.encode("ascii"))
         self._close(linger=True)
 
     def _close(self, *, linger: bool) -> None:

@@ -223,7 +223,7 @@ def test_the_limit_on_requests_is_spread_over_its_jitter(tmp_path: Path) -> None
     with serving(tmp_path, "served:app", "--app-dir", str(SUPPORT), *flags) as server:
         with server.connect() as client:
             assert [client.get("/").status for _ in range(3)] == [200] * 3
-        with contextlib.suppress(OSError):  # nobody listens any more
+        with contextlib.suppress(OSError, AssertionError):  # nobody listens any more, or nobody answers
             while server.get("/").status == 200:
                 pass
         assert server.wait() == 0

@@ -45,6 +45,8 @@ def check(row: Row, subject: Subject, *pieces: bytes, before: int = 0) -> None:
     else:
         assert refusals == [row.status]
         assert final[-1].fields["connection"] == "close"
+        # RFC 9110 §15.5.6: a 405 says which methods there are instead. A proxy's CONNECT has none.
+        assert final[-1].fields.get("allow") == ("" if row.status == 405 else None)
 
 
 def tail(row: Row) -> bytes:
