@@ -133,6 +133,22 @@ def test_a_connection_answers_or_closes(data: bytes, sizes: list[int]) -> None:
     targets.connection(data, sizes)
 
 
+# A head that a parser might recognise at a glance, with a body and another request behind it.
+CLEAN = (
+    b"POST /a?b HTTP/1.1\r\nHost: a:1\r\nX-Y: z\r\nContent-Length: 2\r\n\r\nab"
+    b"GET / HTTP/1.1\r\nHost: a:1\r\n\r\n"
+)
+
+
+@pytest.mark.parametrize("at", range(CLEAN.index(b"ab")))
+def test_each_byte_of_a_clean_head(at: int) -> None:
+    """Another byte in the place of each, and one ahead of it: no fault is overlooked at a glance."""
+    for number in (*range(0x80), 0x80, 0xFF):
+        targets.reads(CLEAN[:at] + bytes([number]) + CLEAN[at + 1 :])
+        targets.reads(CLEAN[:at] + bytes([number]) + CLEAN[at:])
+    targets.reads(CLEAN[:at] + CLEAN[at + 1 :])
+
+
 @pytest.mark.parametrize("target", sorted(targets.TARGETS))
 @pytest.mark.parametrize("sizes", [(), (0,), (6, 1)], ids=["whole", "by byte", "in pieces"])
 def test_seeds(target: str, sizes: tuple[int, ...]) -> None:
