@@ -72,7 +72,8 @@ SERVERS = {
         ),
         Server(
             "gunicorn",
-            "{python} -m gunicorn --worker-class asgi --workers 1 --asgi-loop uvloop {listen} {log} {app}",
+            # Its two seconds of patience with an idle connection are too few to open a thousand on a busy machine.
+            "{python} -m gunicorn --worker-class asgi --workers 1 --asgi-loop uvloop --keep-alive 60 {listen} {log} {app}",
             tcp="--bind 127.0.0.1:{port}",
             unix="--bind unix:{socket} --forwarded-allow-ips *",
             quiet="--log-level warning",
