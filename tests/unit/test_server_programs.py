@@ -238,7 +238,9 @@ def test_a_program_may_bring_sockets_of_its_own(tmp_path: Path) -> None:
 
 
 def test_importing_the_package_imports_neither_loop_nor_parser(tmp_path: Path) -> None:
-    source = "import sys, pronghorn; print(sorted({'uvloop', 'httptools', 'h11', 'asyncio'} & set(sys.modules)))"
+    source = (
+        "import sys, pronghorn; print(sorted({'uvloop', 'httptools', 'h11', 'asyncio'} & set(sys.modules)))"
+    )
     with running(tmp_path, [sys.executable, "-c", source]) as process:
         assert process.wait() == 0
         assert process.stdout.all() == ["[]"]
