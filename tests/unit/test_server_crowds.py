@@ -23,6 +23,7 @@ from tests.support.process import PATIENCE, ServerProcess, serving
 SERVED = ("--app-dir", str(Path(__file__).resolve().parent.parent / "support"), "--no-access-log")
 LOOPS = pytest.mark.parametrize("loop", ["uvloop", "asyncio"])
 GET = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
+POST = b"POST /echo HTTP/1.1\r\nHost: localhost\r\nContent-Length: 30\r\n\r\n"
 KILOBYTE = 1024
 # Knows how many connections there are in its process, dead ones that are held on to included.
 SELF_AWARE = """
@@ -159,23 +160,36 @@ def slowest_of(server: ServerProcess, count: int) -> float:
     return slowest
 
 
-@LOOPS
-def test_five_thousand_clients_of_one_byte_a_second(tmp_path: Path, loop: str) -> None:
-    flags = ("--loop", loop, "--timeout-header", "3", "--timeout-keep-alive", "3")
+@pytest.mark.parametrize(
+    ("loop", "begin", "trickle"),
+    [
+        pytest.param("uvloop", b"", GET, id="uvloop-heads"),
+        pytest.param("asyncio", b"", GET, id="asyncio-heads"),
+        pytest.param("uvloop", POST, bytes(30), id="uvloop-bodies"),
+    ],
+)
+def test_five_thousand_clients_of_one_byte_a_second(
+    tmp_path: Path, loop: str, begin: bytes, trickle: bytes
+) -> None:
+    flags = (
+        *("--loop", loop, "--timeout-header", "3", "--timeout-keep-alive", "3"),
+        *("--timeout-body", "3", "--min-client-rate", "10"),
+    )
     with serving(tmp_path, "served:app", *SERVED, *flags) as server:
         usual = slowest_of(server, 50)
         files, before = open_files(server), server.memory()
         with crowd(server, 5_000) as slow:
             begun, slowest, sent = time.monotonic(), 0.0, 0
-            # The first byte starts the clock of a head, and no byte after it stops that.
+            slow.send(begin)
+            # The first byte starts the clock of a head, and no byte after it stops that. Of a body there has to be more.
             while len(slow.closed) < slow.size and time.monotonic() - begun < PATIENCE:
-                slow.send(GET[sent : sent + 1])
+                slow.send(trickle[sent : sent + 1])
                 sent += 1
                 slowest = max(slowest, slowest_of(server, 10))
                 slow.listen(0.8, lambda: len(slow.closed) == slow.size)
             lasted, most = time.monotonic() - begun, server.memory("VmHWM")
             assert len(slow.closed) == slow.size, "none of them outlives its deadline"
-            assert sent < len(GET), "and it was the deadline that ended them"
+            assert sent < len(trickle), "and it was the deadline that ended them"
             # The answer may be lost to a client that goes on sending, but not to all of them.
             refused = sum(data.startswith(b"HTTP/1.1 408 ") for data in slow.received.values())
             assert refused > slow.size / 2
