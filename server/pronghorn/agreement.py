@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -24,6 +25,54 @@ def check_together(values: Mapping[str, Any], options: Mapping[str, Option], *, 
         refuse("ssl_keyfile", "ssl_certfile", "a key is of no use without {}")
     if values["ssl_min_version"] == "1.3" and values["ssl_version"] == 5:  # ssl.PROTOCOL_TLSv1_2
         refuse("ssl_min_version", "ssl_version", "1.3 contradicts {} 5, which is TLS 1.2 alone")
+    if values["reuse_port"]:
+        for other in ("uds", "fd"):
+            if values[other] is not None:
+                refuse("reuse_port", other, "is for a host and a port, and cannot be given together with {}")
+    if values["preload"] and values["reload"]:
+        refuse(
+            "preload",
+            "reload",
+            "cannot be given together with {}, which imports the application anew each time",
+        )
+
+
+def supervisor_for(values: Mapping[str, Any]) -> str | None:
+    """The option that asks for a supervisor and worker processes, or None if one process serves."""
+    if values["workers"] != 1:  # "auto" included: how many that is, another machine decides
+        return "workers"
+    for name in ("reload", "preload", "supervise"):
+        if values[name]:
+            return name
+    for name in ("limit_worker_memory", "limit_worker_lifetime"):
+        if values[name] is not None:
+            return name
+    return None
+
+
+def check_supervised(
+    values: Mapping[str, Any], options: Mapping[str, Option], *, code: bool, posix: bool = os.name == "posix"
+) -> None:
+    """Raise UsageError when these values ask for worker processes that cannot be had.
+
+    For whoever starts processes: the command and `pronghorn.run`. A `Config` with the same values is sound, `Server.serve()` is one
+    process.
+    """
+    name = supervisor_for(values)
+    if name is None:
+        return
+    if not posix:
+        raise options[name].fault(
+            "worker processes need fork and Unix signals, which this system does not have",
+            source=None,
+            code=code,
+        )
+    if not isinstance(values["app"], str):
+        raise options[name].fault(
+            "other processes import the application: give it as module:attribute, such as main:app, not as an object",
+            source=None,
+            code=code,
+        )
 
 
 def without_effect(values: Mapping[str, Any], options: Mapping[str, Option]) -> list[tuple[str, str]]:
@@ -43,6 +92,10 @@ def without_effect(values: Mapping[str, Any], options: Mapping[str, Option]) -> 
     if not values["proxy_headers"]:
         names = ("forwarded_headers", "forwarded_hops")
         idle += [(name, "beside --no-proxy-headers") for name in names]
+    if values["reload"]:
+        idle.append(("workers", "beside --reload, which has one worker process"))
+    if values["limit_worker_lifetime"] is None:
+        idle.append(("limit_worker_lifetime_jitter", "without --limit-worker-lifetime"))
     if values["interface"] != "wsgi":
         idle.append(("wsgi_threads", "without --interface wsgi"))
     return idle

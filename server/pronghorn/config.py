@@ -40,7 +40,8 @@ class Config:
 
     `app` is "module:attribute" or the application itself. None for any option means its default. `environ` is where
     `env_file` loads into and where WEB_CONCURRENCY and FORWARDED_ALLOW_IPS are looked up: `os.environ` unless given.
-    `workers` is for `pronghorn.run` and the command: `Server.serve()` is always one process, this one.
+    `workers` and whatever else needs a supervisor are for `pronghorn.run` and the command: `Server.serve()` is always one process,
+    this one.
 
     Raises UsageError, naming the parameter, for a value that cannot be used.
     """
@@ -78,14 +79,32 @@ class Config:
         help="Listen on the socket that is open as this file descriptor; its family is its own.",
     )
 
+    reuse_port: bool = BINDING.option(
+        kinds.Flag(),
+        default=False,
+        help="Give each worker process a socket of its own on the port (SO_REUSEPORT): the kernel spreads connections evenly.",
+    )
+
     # Workers & concurrency
-    workers: int = WORKERS.option(
-        kinds.Whole(1, metavar="COUNT"),
+    workers: int | str = WORKERS.option(
+        kinds.Processes(),
         default=1,
         ambient="WEB_CONCURRENCY",
         later="more than one worker process comes with a later version",
         default_text="$WEB_CONCURRENCY or 1",
-        help="How many worker processes.",
+        help="How many worker processes. auto is as many as there are processors for us: the CPU quota of the container counts.",
+    )
+    supervise: bool = WORKERS.option(
+        kinds.Flag(),
+        default=False,
+        later=_SUPERVISOR,
+        help="Run under a supervisor even if there is but one worker process, so that it is replaced when it fails.",
+    )
+    preload: bool = WORKERS.option(
+        kinds.Flag(),
+        default=False,
+        later=_SUPERVISOR,
+        help="Import the application once and fork the worker processes from that, which saves memory.",
     )
     loop: str | Callable[..., Any] = WORKERS.option(
         kinds.Choice(("auto", "asyncio", "uvloop"), attribute=True),
@@ -239,6 +258,22 @@ class Config:
         kinds.Whole(0, metavar="COUNT"),
         default=0,
         help="Up to this many more, at random, so that processes do not all stop together.",
+    )
+    limit_worker_memory: int | None = LIMITS.option(
+        kinds.Size(),
+        later=_SUPERVISOR,
+        help="Replace a worker process whose resident memory is over this, such as 512M; a new one is ready first.",
+    )
+    limit_worker_lifetime: int | float | None = LIMITS.option(
+        kinds.Seconds(zero=False),
+        later=_SUPERVISOR,
+        help="Replace a worker process after this many seconds; a new one is ready first.",
+    )
+    limit_worker_lifetime_jitter: int | float = LIMITS.option(
+        kinds.Seconds(),
+        default=0,
+        later=_SUPERVISOR,
+        help="Up to this many seconds more, at random, so that machines started together do not all do so together.",
     )
 
     # Application

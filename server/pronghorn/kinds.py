@@ -187,6 +187,60 @@ class Whole(Kind):
         return int(value)
 
 
+class Processes(Whole):
+    """How many processes: a number, or "auto" for as many as this machine gives us processors."""
+
+    AUTO = "auto"
+    metavar = "COUNT"
+    type = "whole number or auto"
+
+    def __init__(self) -> None:
+        super().__init__(1)
+
+    def from_text(self, text: str) -> Any:
+        """What auto comes to is found out by whoever starts the processes."""
+        return self.AUTO if text.lower() == self.AUTO else super().from_text(text)
+
+
+class Size(Whole):
+    """A number of bytes, with a suffix for larger units; at least a megabyte, since less was meant to have one."""
+
+    metavar = "SIZE"
+    type = "size"
+
+    _UNITS = "KMGT"
+
+    def __init__(self) -> None:
+        super().__init__(1024**2)
+
+    def from_text(self, text: str) -> int:
+        """512M, 512MiB or 1.5G, of 1024 as systemd and container engines have them; nobody agrees on what MB is."""
+        if found := re.fullmatch(r"([0-9]{1,12}(?:\.[0-9]{1,3})?)([KMGT])(?:iB)?", text, re.IGNORECASE):
+            return self.from_data(int(float(found[1]) * self._unit(found[2].upper())))
+        if not re.fullmatch(r"[0-9]{1,18}", text):
+            raise ValueError(f"{text!r} is not a size such as 512M or 1.5G")
+        return super().from_text(text)
+
+    def from_data(self, value: Any) -> int:
+        """An integer is a number of bytes."""
+        if isinstance(value, int) and not isinstance(value, bool) and 0 < value < self.low:
+            raise ValueError(
+                f"{int(value)} is out of range, it must be at least 1M: write {int(value)}M or the like"
+            )
+        return super().from_data(value)
+
+    def show(self, value: Any) -> str:
+        """In the largest unit that it is a multiple of."""
+        for unit in reversed(self._UNITS):
+            if value % self._unit(unit) == 0:
+                return f"{value // self._unit(unit)}{unit}"
+        return str(value)
+
+    def _unit(self, letter: str) -> int:
+        factor: int = 1024 ** (self._UNITS.index(letter) + 1)
+        return factor
+
+
 class Seconds(Kind):
     """A duration in seconds, decimals allowed. `zero` tells whether none at all is a duration here."""
 

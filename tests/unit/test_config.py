@@ -153,6 +153,14 @@ def test_a_default_is_a_value_of_its_kind_and_available(name: str) -> None:
         ({"ssl_certfile": "/no/such.pem"}, "ssl_certfile: no such file: '/no/such.pem'"),
         ({"env_file": "/no/such.env"}, "env_file: no such file: '/no/such.env'"),
         ({"uds": "/run/a.sock", "fd": 3}, "fd: cannot be given together with uds, listen on one of them"),
+        (
+            {"uds": "/run/a.sock", "reuse_port": True},
+            "reuse_port: is for a host and a port, and cannot be given together with uds",
+        ),
+        (
+            {"fd": 3, "reuse_port": True},
+            "reuse_port: is for a host and a port, and cannot be given together with fd",
+        ),
         ({"ssl_keyfile": __file__}, "ssl_keyfile: a key is of no use without ssl_certfile"),
         ({"ssl_min_version": "1.1"}, "ssl_min_version: '1.1' is not 1.2 or 1.3"),
         ({"ssl_min_version": 1.3, "ssl_version": 5}, "ssl_min_version: 1.3 contradicts ssl_version 5"),
@@ -201,6 +209,11 @@ def test_no_application_is_an_error() -> None:
         ({"ws_ping_interval": 1}, "WebSockets"),
         ({"ws_ping_timeout": 1}, "WebSockets"),
         ({"ws_per_message_deflate": False}, "WebSockets"),
+        ({"supervise": True}, "worker processes"),
+        ({"preload": True}, "worker processes"),
+        ({"limit_worker_memory": "512M"}, "worker processes"),
+        ({"limit_worker_lifetime": 3600}, "worker processes"),
+        ({"limit_worker_lifetime_jitter": 60}, "worker processes"),
         ({"timeout_notify": 1}, "worker processes"),
         ({"timeout_worker_healthcheck": 1}, "worker processes"),
     ],
@@ -217,6 +230,8 @@ def test_what_works_of_an_option_that_grows_later_is_accepted() -> None:
 
 def test_workers_are_accepted_here_because_serve_is_one_process() -> None:
     assert make(workers=4).workers == 4
+    assert Config(app, workers=4, environ={}).app is app
+    assert make(workers="AUTO").workers == "auto"
 
 
 def test_the_platform_s_variables_stand_in_for_what_was_not_said(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -225,6 +240,8 @@ def test_the_platform_s_variables_stand_in_for_what_was_not_said(monkeypatch: py
     monkeypatch.setenv("PRONGHORN_PORT", "1")
     config = Config("main:app")
     assert (config.workers, config.forwarded_allow_ips, config.port) == (3, "*", 8000)
+    monkeypatch.setenv("WEB_CONCURRENCY", "auto")
+    assert Config("main:app").workers == "auto"
     config = Config("main:app", workers=2, forwarded_allow_ips="::1")
     assert (config.workers, config.forwarded_allow_ips) == (2, "::1")
 

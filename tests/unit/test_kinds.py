@@ -22,6 +22,8 @@ KINDS: list[Kind] = [
     kinds.UrlPath(),
     kinds.SocketPath(),
     kinds.Whole(1, 9),
+    kinds.Processes(),
+    kinds.Size(),
     kinds.Seconds(zero=False),
     kinds.Flag(),
     kinds.Choice(("one", "two"), attribute=True),
@@ -48,6 +50,13 @@ ANYTHING = st.recursive(
         (kinds.Whole(), "0065", 65),
         (kinds.Whole(-5), "-5", -5),
         (kinds.Whole(0, 65535), "65535", 65535),
+        (kinds.Processes(), "4", 4),
+        (kinds.Processes(), "Auto", "auto"),
+        (kinds.Size(), "512M", 512 * 1024**2),
+        (kinds.Size(), "2048k", 2 * 1024**2),
+        (kinds.Size(), "1.5GiB", 3 * 1024**3 // 2),
+        (kinds.Size(), "2T", 2 * 1024**4),
+        (kinds.Size(), "1048576", 1024**2),
         (kinds.Seconds(), "0", 0),
         (kinds.Seconds(), "2.50", 2.5),
         (kinds.Flag(), "on", True),
@@ -87,6 +96,11 @@ def test_text_is_read(kind: Kind, text: str, value: Any) -> None:
     [
         *((kinds.Whole(), text) for text in ("", "x", "1_0", " 1", "1.0", "+1", "٣", "1e3", "9" * 30)),
         *((kinds.Whole(1, 9), text) for text in ("0", "10", "-1")),
+        *((kinds.Processes(), text) for text in ("", "0", "-1", "automatic", "1.5")),
+        *(
+            (kinds.Size(), text)
+            for text in ("", "M", "512", "1023K", "512MB", "0.5M", "1.5", "-1M", "1 G", "1E", "512m512")
+        ),
         *((kinds.Seconds(), text) for text in ("", "-1", "nan", "inf", "1e3", "5s", ".5", "5.")),
         *((kinds.Seconds(zero=False), text) for text in ("0", "0.0")),
         *((kinds.Flag(), text) for text in ("", "y", "2", "enabled", "truee")),
@@ -120,6 +134,10 @@ def test_text_is_refused(kind: Kind, text: str) -> None:
     [
         (kinds.Whole(), 7, 7),
         (kinds.Whole(), "7", 7),
+        (kinds.Processes(), 2, 2),
+        (kinds.Processes(), "auto", "auto"),
+        (kinds.Size(), 3_000_000, 3_000_000),
+        (kinds.Size(), "256M", 256 * 1024**2),
         (kinds.Seconds(), 0.5, 0.5),
         (kinds.Flag(), False, False),
         (kinds.Flag(), "false", False),
@@ -150,6 +168,12 @@ def test_data_is_read(kind: Kind, data: Any, value: Any) -> None:
     [
         (kinds.Whole(), True),
         (kinds.Whole(), 1.0),
+        (kinds.Processes(), True),
+        (kinds.Processes(), None),
+        (kinds.Size(), True),
+        (kinds.Size(), 512),
+        (kinds.Size(), 0),
+        (kinds.Size(), 1e9),
         (kinds.Seconds(), False),
         (kinds.Seconds(), float("nan")),
         (kinds.Seconds(), float("inf")),
@@ -207,6 +231,18 @@ def test_any_data_is_read_or_refused(kind: Kind, data: Any) -> None:
 def test_whole_numbers_survive_being_written(number: int) -> None:
     kind = kinds.Whole(-(10**17))
     assert kind.from_text(kind.show(number)) == number
+
+
+@given(size=st.integers(1024**2, 10**17))
+@example(size=1024**4)
+def test_sizes_survive_being_written(size: int) -> None:
+    kind = kinds.Size()
+    assert kind.from_text(kind.show(size)) == size
+
+
+def test_a_size_without_the_suffix_that_was_meant_is_told_so() -> None:
+    with pytest.raises(ValueError, match="at least 1M: write 512M or the like"):
+        kinds.Size().from_text("512")
 
 
 @given(mode=st.integers(0, 0o777))

@@ -122,7 +122,8 @@ def test_every_option_can_come_from_a_variable_a_table_and_a_flag(folder: Path) 
         "ssl_ciphers": "HIGH",
         "ssl_context_factory": "security:context",
     }
-    elsewhere = {"fd", "env_file"}  # contradicts uds; changes the environment: tested on their own
+    # They contradict uds, and one changes the environment: tested on their own.
+    elsewhere = {"fd", "reuse_port", "env_file"}
     for name, told in OPTIONS.items():
         assert name in texts or name in elsewhere or told.later is not None, name
     by_flag = resolve(
@@ -221,6 +222,7 @@ def test_a_pyproject_that_cannot_be_read(folder: Path) -> None:
         ({"WEB_CONCURRENCY": "4"}, "--workers: more than one worker process comes with a later version (from WEB_CONCURRENCY)"),
         ({"PRONGHORN_RELOAD": "1"}, "--reload: auto-reload comes with a later version (from PRONGHORN_RELOAD)"),
         ({"PRONGHORN_SSL_KEYFILE": __file__}, "--ssl-keyfile: a key is of no use without --ssl-certfile (from PRONGHORN_SSL_KEYFILE)"),
+        ({"UVICORN_UDS": "/a", "PRONGHORN_REUSE_PORT": "1"}, "--reuse-port: is for a host and a port, and cannot be given together with --uds (from PRONGHORN_REUSE_PORT)"),
         ({"UVICORN_UDS": "/a", "UVICORN_FD": "3"}, "--fd: cannot be given together with --uds, listen on one of them (from UVICORN_FD)"),
         ({"PRONGHORN_PORT": "tcp://10.0.0.1:80"}, "--port: 'tcp://10.0.0.1:80' is not a whole number (from PRONGHORN_PORT). Kubernetes"),
     ],
@@ -287,6 +289,7 @@ def test_the_env_file_does_not_configure_the_server_but_for_two_variables(folder
             {"PRONGHORN_FORWARDED_HOPS": "2", "UVICORN_PROXY_HEADERS": "0", "FORWARDED_ALLOW_IPS": "*"},
             ["--forwarded-hops has no effect beside --no-proxy-headers (from PRONGHORN_FORWARDED_HOPS)"],
         ),
+        ({"PRONGHORN_REUSE_PORT": "1", "PRONGHORN_PORT": "0"}, []),
         ({"PRONGHORN_SSL_MIN_VERSION": "1.3"}, ["--ssl-min-version has no effect without --ssl-certfile, the server does not speak TLS (from PRONGHORN_SSL_MIN_VERSION)"]),
         ({"PRONGHORN_SSL_CERT_REQS": "2"}, ["--ssl-cert-reqs has no effect without --ssl-certfile, the server does not speak TLS (from PRONGHORN_SSL_CERT_REQS)"]),
     ],

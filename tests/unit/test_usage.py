@@ -48,7 +48,8 @@ OTHERS = """
     --ssl-ca-certs --ssl-ciphers --http2 --reset-contextvars --version --help --print-config --uds-mode --uds-group
     --log-format --health-path --limit-request-line --limit-request-headers --limit-request-header-bytes
     --limit-request-body --timeout-header --timeout-body --wsgi-threads --send-after-disconnect --early-hints --ssl-min-version --forwarded-headers
-    --forwarded-hops --ssl-context-factory
+    --forwarded-hops --ssl-context-factory --reuse-port --supervise --preload --limit-worker-memory --limit-worker-lifetime
+    --limit-worker-lifetime-jitter
 """.split()  # noqa: SIM905  # one item a line would be a page
 
 
