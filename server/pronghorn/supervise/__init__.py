@@ -1,0 +1,1 @@
+"""Many worker processes, and one that looks after them."""
