@@ -10,12 +10,12 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-import traceback
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
 from pronghorn import importer
+from pronghorn.agreement import check_supervised, supervisor_for
 from pronghorn.config import OPTIONS, Config
 from pronghorn.declare import Option
 from pronghorn.errors import UsageError, UserError, did_you_mean
@@ -70,9 +70,17 @@ def run(app: str | Callable[..., Any], **options: Any) -> None:
 
 
 def _serve(config: Config) -> None:
-    from pronghorn.worker.server import Server  # noqa: PLC0415  # see the module's docstring
+    # Imported here: see the module's docstring.
+    values = {name: getattr(config, name) for name in OPTIONS}
+    if supervisor_for(values) is not None:
+        check_supervised(values, OPTIONS, code=False)
+        from pronghorn.supervise.supervisor import Supervisor  # noqa: PLC0415
 
-    Server(config).run()
+        Supervisor(config).run()
+    else:
+        from pronghorn.worker.server import Server  # noqa: PLC0415
+
+        Server(config).run()
 
 
 # Errors and exit codes
@@ -85,7 +93,7 @@ def _exits() -> Iterator[None]:
         yield
     except UserError as exc:
         if exc.show_cause and exc.__cause__ is not None:
-            _print_cause(exc.__cause__)
+            _write(importer.cause_text(exc.__cause__), sys.stderr)
         _say("error", str(exc))
         raise SystemExit(exc.exit_code) from None
     except KeyboardInterrupt:
@@ -102,15 +110,6 @@ def _write(text: str, stream: TextIO | None) -> None:
     if stream is not None:
         stream.write(text + "\n")
         stream.flush()
-
-
-def _print_cause(cause: BaseException) -> None:
-    """The application's traceback, from the first line that is the application's."""
-    trace = cause.__traceback__
-    while trace is not None and importer.is_machinery(trace.tb_frame.f_code.co_filename):
-        trace = trace.tb_next
-    text = "".join(traceback.format_exception(type(cause), cause, trace))
-    _write(text.rstrip("\n"), sys.stderr)
 
 
 # pronghorn

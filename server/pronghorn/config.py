@@ -90,14 +90,12 @@ class Config:
         kinds.Processes(),
         default=1,
         ambient="WEB_CONCURRENCY",
-        later="more than one worker process comes with a later version",
         default_text="$WEB_CONCURRENCY or 1",
         help="How many worker processes. auto is as many as there are processors for us: the CPU quota of the container counts.",
     )
     supervise: bool = WORKERS.option(
         kinds.Flag(),
         default=False,
-        later=_SUPERVISOR,
         help="Run under a supervisor even if there is but one worker process, so that it is replaced when it fails.",
     )
     preload: bool = WORKERS.option(
@@ -218,13 +216,11 @@ class Config:
     timeout_notify: int | float = LIMITS.option(
         kinds.Seconds(zero=False),
         default=30,
-        later=_SUPERVISOR,
         help="Seconds between two heartbeats of a worker process.",
     )
     timeout_worker_healthcheck: int | float = LIMITS.option(
         kinds.Seconds(zero=False),
         default=5,
-        later=_SUPERVISOR,
         help="Seconds a worker process may stay silent before it is replaced.",
     )
     limit_request_line: int = LIMITS.option(
@@ -261,18 +257,15 @@ class Config:
     )
     limit_worker_memory: int | None = LIMITS.option(
         kinds.Size(),
-        later=_SUPERVISOR,
         help="Replace a worker process whose resident memory is over this, such as 512M; a new one is ready first.",
     )
     limit_worker_lifetime: int | float | None = LIMITS.option(
         kinds.Seconds(zero=False),
-        later=_SUPERVISOR,
         help="Replace a worker process after this many seconds; a new one is ready first.",
     )
     limit_worker_lifetime_jitter: int | float = LIMITS.option(
         kinds.Seconds(),
         default=0,
-        later=_SUPERVISOR,
         help="Up to this many seconds more, at random, so that machines started together do not all do so together.",
     )
 

@@ -152,7 +152,17 @@ def _no_module(missing: str, app_dir: str | None) -> StartupError:
     )
 
 
-def is_machinery(file: str) -> bool:
+def cause_text(cause: BaseException) -> str:
+    """The application's traceback, from the first line that is the application's."""
+    import traceback  # noqa: PLC0415  # only when something went wrong
+
+    trace = cause.__traceback__
+    while trace is not None and _is_machinery(trace.tb_frame.f_code.co_filename):
+        trace = trace.tb_next
+    return "".join(traceback.format_exception(type(cause), cause, trace)).rstrip("\n")
+
+
+def _is_machinery(file: str) -> bool:
     """True for a code object's file name that belongs to importing itself, not to what is imported."""
     return file.startswith("<frozen importlib") or file in {__file__, importlib.__file__}
 
@@ -160,7 +170,7 @@ def is_machinery(file: str) -> bool:
 def _ran_code(trace: TracebackType | None) -> bool:
     """True if the exception passed through code other than the import machinery."""
     while trace is not None:
-        if not is_machinery(trace.tb_frame.f_code.co_filename):
+        if not _is_machinery(trace.tb_frame.f_code.co_filename):
             return True
         trace = trace.tb_next
     return False

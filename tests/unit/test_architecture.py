@@ -44,9 +44,9 @@ ALLOWED: dict[str, set[str]] = {
     "usage": {"declare", "flags", "headings"},
     "runtime": {"config", "importer", "net", "asgi", "wire", "observe", "middleware"},
     "worker": {"config", "runtime", "net", "asgi", "wire", "observe", "middleware"},
-    "supervise": {"config", "runtime", "worker", "net", "observe"},
+    "supervise": {"config", "importer", "runtime", "worker", "net", "observe"},
     "cli": {
-        *("config", "sources", "declare", "kinds", "flags", "usage"),
+        *("agreement", "config", "sources", "declare", "kinds", "flags", "usage"),
         *("importer", "runtime", "worker", "supervise", "observe"),
     },
     "__init__": {"cli", "config", "worker"},

@@ -209,13 +209,7 @@ def test_no_application_is_an_error() -> None:
         ({"ws_ping_interval": 1}, "WebSockets"),
         ({"ws_ping_timeout": 1}, "WebSockets"),
         ({"ws_per_message_deflate": False}, "WebSockets"),
-        ({"supervise": True}, "worker processes"),
         ({"preload": True}, "worker processes"),
-        ({"limit_worker_memory": "512M"}, "worker processes"),
-        ({"limit_worker_lifetime": 3600}, "worker processes"),
-        ({"limit_worker_lifetime_jitter": 60}, "worker processes"),
-        ({"timeout_notify": 1}, "worker processes"),
-        ({"timeout_worker_healthcheck": 1}, "worker processes"),
     ],
 )
 def test_what_comes_later_is_refused_and_never_ignored(options: dict[str, Any], words: str) -> None:

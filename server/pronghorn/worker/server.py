@@ -31,6 +31,7 @@ from pronghorn.observe.health import HealthEndpoint, QuietProbes
 from pronghorn.runtime import Runtime, load, loop_factory
 
 from .signals import captured, pass_on
+from .supervision import Alone, Supervision
 
 if TYPE_CHECKING:
     from pronghorn.observe.access import AccessLog
@@ -56,10 +57,13 @@ class Server:
     each listener; with port 0, ``servers[0].sockets[0].getsockname()`` tells which port it is.
     """
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, supervision: Supervision | None = None) -> None:
         self.config = config
         self.started = False
         self.servers: list[asyncio.Server] = []
+        self.service: Service | None = None  # once there is an application to serve
+        self._supervision = Alone() if supervision is None else supervision
+        self._gentle = False
         self._should_exit = False
         self._force_exit = False
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -92,6 +96,11 @@ class Server:
             event.set()  # nobody waits yet
         else:
             self._loop.call_soon_threadsafe(event.set)
+
+    def retire(self) -> None:
+        """Stop as somebody whose successor serves already: whoever has a connection open may use it once more."""
+        self._gentle = True
+        self.should_exit = True
 
     def run(self, sockets: Sequence[socket.socket] | None = None) -> None:
         """Serve in an event loop of its own until a signal or `should_exit`; `sockets` are bound ones to use.
@@ -164,17 +173,14 @@ class Server:
             ) from exc
         # Chosen only now, because an application may set up logging of its own while it starts.
         access_log = self._access_log() if self.config.access_log else None
-        service = self._service(runtime, lifespan, access_log or NullObserver())
+        service = self.service = self._service(runtime, lifespan, access_log or NullObserver())
         ticker = Ticker(lambda: self._tick(service, runtime))
         try:
             if not self.should_exit:
                 self.servers = [await self._accept(listener, service, runtime) for listener in listeners]
                 self.started = True
-                for listener in listeners:
-                    logger.info(
-                        "Pronghorn running on %s (Press CTRL+C to quit)",
-                        describe(listener, runtime.tls is not None),
-                    )
+                tls = runtime.tls is not None
+                self._supervision.serving(self, [describe(listener, tls) for listener in listeners])
                 await self._exit_wanted.wait()
             await self._drain(service, listeners)
             if not self.force_exit:
@@ -234,7 +240,7 @@ class Server:
             lifespan_state=lifespan.state,
             limit_concurrency=config.limit_concurrency,
             limit_requests=_jittered(config.limit_max_requests, config.limit_max_requests_jitter),
-            on_request_limit=self._stop_at_limit,
+            on_request_limit=functools.partial(self._supervision.request_limit_reached, self),
         )
 
     async def _accept(self, listener: Listener, service: Service, runtime: Runtime) -> asyncio.Server:
@@ -260,12 +266,6 @@ class Server:
             backlog=backlog,
         )
 
-    def _stop_at_limit(self) -> None:
-        logger.warning(
-            "Maximum request limit of %d reached. Terminating process.", self.config.limit_max_requests
-        )
-        self.should_exit = True
-
     @staticmethod
     def _tick(service: Service, runtime: Runtime) -> None:
         service.defaults.renew(None)
@@ -284,7 +284,7 @@ class Server:
         for server in self.servers:
             server.close()
         for connection in list(service.connections):
-            if not connection.fresh:
+            if connection.busy or not (connection.fresh or self._gentle):
                 connection.shutdown()
         if not await self._drained(service):
             for task in service.tasks:
@@ -314,6 +314,8 @@ class Server:
         loop = asyncio.get_running_loop()
         begun = loop.time()
         timeout = self.config.timeout_graceful_shutdown
+        # An idle connection that is closed may have its next request on the way. One that has just been made certainly has.
+        idle = max(TICK, self.config.timeout_keep_alive) if self._gentle else TICK
         told = ""
         while service.connections or service.tasks:
             elapsed = loop.time() - begun
@@ -324,8 +326,7 @@ class Server:
                     "Cancel %d running task(s), timeout graceful shutdown exceeded", len(service.tasks)
                 )
                 return False
-            if elapsed >= TICK:
-                # Connections that had just been made were given this long to send their first request.
+            if elapsed >= idle:
                 for connection in list(service.connections):
                     connection.shutdown()
             self._hasten(service, elapsed)

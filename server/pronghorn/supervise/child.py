@@ -1,0 +1,121 @@
+"""What a worker process runs: `python -m pronghorn.supervise.child DESCRIPTOR`, the descriptor being its end of a channel.
+
+A worker is a `Server` whose supervision is a `Link`. It ends when it is told to, and when its supervisor is no more, which it
+learns from the kernel as well as from the end of the channel.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ctypes
+import faulthandler
+import os
+import signal
+import socket
+import sys
+from collections.abc import Sequence
+from typing import Final
+
+from pronghorn.errors import UserError
+from pronghorn.importer import cause_text
+from pronghorn.worker.server import Server
+
+from .channel import Channel, Start
+
+_PR_SET_PDEATHSIG: Final = 1
+_PAGE: Final = os.sysconf("SC_PAGE_SIZE")
+#: Seconds that an orphan may take to drain where there is no --timeout-graceful-shutdown.
+_ORPHAN: Final = 30
+
+
+class Link:
+    """The supervision of a worker (`worker.supervision.Supervision`): messages to the supervisor, and back."""
+
+    def __init__(self, channel: Channel, beat: float) -> None:
+        self._channel = channel
+        self._beat = beat
+
+    def serving(self, server: Server, where: Sequence[str]) -> None:
+        """Say so, and give a sign of life every so often from here on."""
+        loop = asyncio.get_running_loop()
+        loop.add_reader(self._channel.fileno(), self._listen, server, loop)
+        self._channel.send({"ready": list(where)})
+        self._tell(server, loop)
+
+    def request_limit_reached(self, server: Server) -> None:
+        """Ask for a successor, and go on until there is one."""
+        self._channel.send({"wish": f"limit of {server.config.limit_max_requests} requests"})
+
+    def _tell(self, server: Server, loop: asyncio.AbstractEventLoop) -> None:
+        loop.call_later(self._beat, self._tell, server, loop)
+        service = server.service
+        if service is not None:
+            self._channel.send(
+                {"beat": {"requests": service.requests, "active": service.active, "rss": _resident()}}
+            )
+
+    def _listen(self, server: Server, loop: asyncio.AbstractEventLoop) -> None:
+        for message in self._channel.receive():
+            if "retire" in message:
+                server.retire()
+        if self._channel.closed:
+            loop.remove_reader(self._channel.fileno())
+            abandon(server.config.timeout_graceful_shutdown)
+            server.should_exit = True
+
+
+def _resident() -> int:
+    """Bytes of memory in use: proc_pid_statm(5)."""
+    try:
+        with open("/proc/self/statm", "rb") as statm:  # noqa: PTH123  # four times as fast, and it is done for ever
+            return int(statm.read().split()[1]) * _PAGE
+    except OSError:
+        return 0  # no Linux
+
+
+def abandon(grace: float | None) -> None:
+    """The supervisor is no more. Nobody would end this process if it hung, so the kernel does."""
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.setitimer(signal.ITIMER_REAL, (_ORPHAN if grace is None else grace) + 1)
+
+
+def die_with(parent: int) -> None:
+    """Have the kernel send SIGTERM when the parent is gone, which it may be already: prctl(2)."""
+    with contextlib.suppress(OSError, AttributeError):  # not Linux: the end of the channel has to do
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != parent:
+        raise SystemExit(0)
+
+
+def work(channel: Channel, start: Start) -> None:
+    """Serve until told to stop. Raises SystemExit with the exit code of an error, which the supervisor has been told."""
+    # A terminal sends its signals to all of us. What they mean for a worker is for the supervisor to say.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    faulthandler.register(signal.SIGUSR2, file=channel.fileno())
+    sockets = [socket.socket(fileno=descriptor) for descriptor in start.listeners]
+    try:
+        Server(start.config, Link(channel, start.beat)).run(sockets)
+    except UserError as exc:
+        if exc.show_cause and exc.__cause__ is not None:
+            print(cause_text(exc.__cause__), file=sys.stderr, flush=True)  # noqa: T201  # as the command does
+        channel.send({"failed": {"text": str(exc), "code": exc.exit_code}})
+        raise SystemExit(exc.exit_code) from None
+    except KeyboardInterrupt:
+        raise SystemExit(0) from None
+
+
+def main() -> None:
+    """Read what there is to do, and do it."""
+    channel = Channel(socket.socket(fileno=int(sys.argv[1])))
+    try:
+        start = channel.receive_start()
+    except EOFError:
+        raise SystemExit(0) from None
+    sys.path[:] = start.path
+    die_with(start.supervisor)
+    work(channel, start)
+
+
+if __name__ == "__main__":
+    main()

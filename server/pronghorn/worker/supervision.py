@@ -1,0 +1,36 @@
+"""Whom a server answers to: nobody, or the supervisor of several workers."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from .server import Server
+
+logger = logging.getLogger("pronghorn.error")
+
+
+class Supervision(Protocol):
+    """Told by a `Server` what concerns more than itself."""
+
+    def serving(self, server: Server, where: Sequence[str]) -> None:
+        """Requests are accepted from now on; `where`, for people to read."""
+
+    def request_limit_reached(self, server: Server) -> None:
+        """The server has taken as many requests as it should."""
+
+
+class Alone:
+    """A server that is the only one tells people where it is, and stops by itself."""
+
+    def serving(self, server: Server, where: Sequence[str]) -> None:
+        for place in where:
+            logger.info("Pronghorn running on %s (Press CTRL+C to quit)", place)
+
+    def request_limit_reached(self, server: Server) -> None:
+        logger.warning(
+            "Maximum request limit of %d reached. Terminating process.", server.config.limit_max_requests
+        )
+        server.should_exit = True
