@@ -55,7 +55,22 @@ line = st.builds(
     "{}{}{}{}HTTP/{}{}".format,
     mostly("GET", "POST", "HEAD", "OPTIONS", "CONNECT", "PRI", "SOURCE", "FOO", "get", "", weight=4),
     space,
-    mostly("/", "/a?b", "*", "http://h/p", "h:1", "//x", "/%00", "/\x7f", "/#", "/" + "p" * 600, weight=4),
+    mostly(
+        "/",
+        "/1",
+        "/2",
+        "/3",
+        "/a?b",
+        "*",
+        "http://h/p",
+        "h:1",
+        "//x",
+        "/%00",
+        "/\x7f",
+        "/#",
+        "/" + "p" * 600,
+        weight=4,
+    ),
     space,
     mostly("1.1", "1.0", "1.2", "2.0", "0.9", "1.10", weight=8),
     end,
@@ -147,6 +162,13 @@ def test_each_byte_of_a_clean_head(at: int) -> None:
         targets.reads(CLEAN[:at] + bytes([number]) + CLEAN[at + 1 :])
         targets.reads(CLEAN[:at] + bytes([number]) + CLEAN[at:])
     targets.reads(CLEAN[:at] + CLEAN[at + 1 :])
+
+
+def test_the_corpus_stays_small() -> None:
+    sizes = [path.stat().st_size for path in targets.CORPUS.iterdir()]
+    assert len(sizes) < 500
+    assert sum(sizes) < 262_144
+    assert max(sizes) < 4096
 
 
 @pytest.mark.parametrize("target", sorted(targets.TARGETS))
