@@ -138,3 +138,19 @@ def test_out_of_descriptors_the_server_goes_on_once_it_has_some_again(tmp_path: 
                 assert server.get("/").status == 200
                 break
             assert time.monotonic() < give_up
+
+
+def test_two_servers_share_a_port(tmp_path: Path) -> None:
+    with serving(tmp_path, "served:app", *SERVED, "--reuse-port") as first:
+        port = first.port
+        with serving(tmp_path, "served:app", *SERVED, "--reuse-port", "--port", str(port)) as second:
+            assert second.running_on() == first.running_on()
+            for _ in range(64):
+                assert first.get("/").text == "hello"
+            counts = []
+            for server in (first, second):
+                assert server.stop() == -signal.SIGTERM
+                counts.append(len(server.stdout.all()))
+        # An access line each, and one of the lifespan. By a hash of the client's port: see test_sockets.py.
+        assert sum(counts) == 64 + 2
+        assert min(counts) > 1

@@ -17,7 +17,7 @@ import pytest
 
 from pronghorn.errors import StartupError
 from pronghorn.net import unix_socket
-from pronghorn.net.sockets import Listener, describe, open_listeners
+from pronghorn.net.sockets import Listener, beside, describe, open_listeners
 
 NOBODY = 65534
 
@@ -470,3 +470,53 @@ def test_descriptors_that_are_no_listeners(tmp_path: Path) -> None:
         socket.create_connection(server.getsockname()) as one,
     ):
         assert "is a connection, not a listening socket" in refused(one.fileno())
+
+
+def test_an_inherited_descriptor_is_inherited_no_further(opened: Callable[..., list[Listener]]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as given:
+        given.set_inheritable(True)
+        opened(fd=given.fileno())
+        assert not given.get_inheritable()
+
+
+# --- one address, several sockets ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_listeners_beside_each_other_share_the_connections(
+    opened: Callable[..., list[Listener]], host: str
+) -> None:
+    first = opened(host=host, port=0, reuse_port=True)
+    second = beside(first, 64)
+    address = first[0].sock.getsockname()
+    assert second[0].sock.getsockname() == address
+    assert describe(second[0], tls=False) == describe(first[0], tls=False)
+    assert not second[0].sock.get_inheritable()
+    taken = [0, 0]
+    for _ in range(
+        64
+    ):  # by a hash of the client's port: that one of two gets none has a chance of 2 to the -63
+        with socket.socket(first[0].sock.family) as client:
+            client.connect(address)
+            for number, listener in enumerate((first[0], second[0])):
+                with contextlib.suppress(BlockingIOError):
+                    listener.sock.accept()[0].close()
+                    taken[number] += 1
+    assert sum(taken) == 64
+    assert min(taken) > 0
+    second[0].close()
+
+
+def test_a_port_is_shared_only_among_those_who_say_so(opened: Callable[..., list[Listener]]) -> None:
+    (alone,) = opened(port=0)
+    with pytest.raises(StartupError) as raised:
+        open_listeners(port=alone.sock.getsockname()[1], reuse_port=True)
+    assert str(raised.value).endswith("To share it, the other one needs --reuse-port too, and the same user")
+    with pytest.raises(StartupError, match="is already in use"):
+        beside([alone], 64)
+
+
+def test_where_there_is_no_such_thing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(socket, "SO_REUSEPORT")
+    with pytest.raises(StartupError, match=r"^--reuse-port: this system has no SO_REUSEPORT$"):
+        open_listeners(port=0, reuse_port=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
-from collections.abc import Sequence
+from collections.abc import MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NoReturn
 
@@ -33,13 +33,14 @@ class AlreadyListening(socket.socket):
 class Listener:
     """One listening socket, and what is known about where it came from.
 
-    ``address`` is for people: ``127.0.0.1:8000``, ``[::1]:8000`` or a path.
+    ``address`` is for people: ``127.0.0.1:8000``, ``[::1]:8000`` or a path. ``name`` is what a service manager calls it.
     """
 
     sock: socket.socket
     kind: Literal["tcp", "unix", "fd"]
     address: str
     file: SocketFile | None = None
+    name: str = ""
 
     @property
     def unix(self) -> bool:
@@ -67,17 +68,31 @@ def open_listeners(
     backlog: int = 2048,
     uds_mode: int | None = None,
     uds_group: str | None = None,
+    reuse_port: bool = False,
+    environ: MutableMapping[str, str] | None = None,
 ) -> list[Listener]:
     """Open what the options ask for; ``fd`` goes before ``uds``, ``uds`` before ``host`` and ``port``.
 
     A host name gives one listener for each of its addresses; an empty host means all interfaces. A Unix
     socket gets mode 0o666, as Uvicorn gives it, unless ``uds_mode`` says otherwise; with ``uds_group``
-    alone it gets 0o660, since a group would mean nothing if everybody could connect.
+    alone it gets 0o660, since a group would mean nothing if everybody could connect. With ``reuse_port``
+    other sockets, of other processes too, may listen on the same address: see ``beside``.
+
+    Sockets that a service manager passes to this process are told of in ``environ`` (see ``activation``), and
+    go before all but ``fd``, by which one of them can be chosen.
 
     Raises ``StartupError``, naming the option and the way out.
     """
+    if environ is not None and "LISTEN_FDS" in environ:
+        from pronghorn.net import activation  # noqa: PLC0415  # not for those who open their own
+
+        passed = activation.take(environ)
+        if passed and fd is None:
+            return activation.adopted(passed, backlog)
     if fd is not None:
-        return [_adopt(fd, backlog)]
+        listener = adopt(fd, backlog)
+        os.set_inheritable(fd, False)  # what the application starts has no business with it
+        return [listener]
     if uds is not None:
         # Imported here because it needs fcntl and grp, and Windows, which has neither, can serve TCP.
         from pronghorn.net import unix_socket  # noqa: PLC0415
@@ -85,20 +100,49 @@ def open_listeners(
         sock, file = unix_socket.listen(uds, backlog=backlog, mode=uds_mode, group=uds_group)
         sock.setblocking(False)
         return [Listener(sock, "unix", uds, file)]
-    return _open_tcp(host, port, backlog)
+    if reuse_port and not hasattr(socket, "SO_REUSEPORT"):
+        raise StartupError("this system has no SO_REUSEPORT", option="--reuse-port")
+    return _open_tcp(host, port, backlog, reuse_port)
+
+
+def beside(listeners: Sequence[Listener], backlog: int) -> list[Listener]:
+    """Listeners of their own on the addresses of these, which were opened with ``reuse_port``, for one more process.
+
+    The kernel gives each of them its part of the connections, so that no process is woken in vain and none
+    gets many more than the others. Who waits in the backlog of one is lost when that one is closed: keep them
+    open for as long as there may be a successor.
+
+    Raises ``StartupError`` as ``open_listeners`` does.
+    """
+    opened: list[Listener] = []
+    try:
+        for listener in listeners:
+            sockaddr = listener.sock.getsockname()
+            try:
+                sock = _listen_tcp(listener.sock.family, sockaddr, backlog, reuse_port=True)
+            except OSError as exc:
+                _tcp_failed(exc, listener.address, reuse_port=True)
+            opened.append(Listener(sock, "tcp", listener.address))
+    except BaseException:
+        for listener in opened:
+            listener.close()
+        raise
+    return opened
 
 
 def describe(listener: Listener, tls: bool) -> str:
     """Say where a listener can be reached, as the "running on" line shows it."""
     if listener.kind == "tcp":
         return f"{'https' if tls else 'http'}://{listener.address}"
+    if listener.name:
+        return f"socket {listener.name} at {listener.address}"
     return f"{'unix socket' if listener.kind == 'unix' else 'socket'} {listener.address}"
 
 
 # --- TCP -----------------------------------------------------------------------------------------------------
 
 
-def _open_tcp(host: str, port: int, backlog: int) -> list[Listener]:
+def _open_tcp(host: str, port: int, backlog: int, reuse_port: bool) -> list[Listener]:
     name = host[1:-1] if host.startswith("[") and host.endswith("]") else host
     # As bytes where that is the same: for text, any text, Python imports the codec of international names.
     target = name.encode("ascii") if name.isascii() else name
@@ -113,10 +157,10 @@ def _open_tcp(host: str, port: int, backlog: int) -> list[Listener]:
     addresses = list(dict.fromkeys((family, sockaddr) for family, _, _, _, sockaddr in found))
     for attempt in range(_SAME_PORT_ATTEMPTS):
         try:
-            return _bind_all(addresses, port, backlog)
+            return _bind_all(addresses, port, backlog, reuse_port)
         except _PickedPortTakenError as exc:
             if attempt == _SAME_PORT_ATTEMPTS - 1:
-                _tcp_failed(exc.cause, exc.address)
+                _tcp_failed(exc.cause, exc.address, reuse_port)
     raise AssertionError("unreachable")  # pragma: no cover
 
 
@@ -127,7 +171,9 @@ class _PickedPortTakenError(Exception):
         self.address = address
 
 
-def _bind_all(addresses: Sequence[tuple[int, tuple[object, ...]]], port: int, backlog: int) -> list[Listener]:
+def _bind_all(
+    addresses: Sequence[tuple[int, tuple[object, ...]]], port: int, backlog: int, reuse_port: bool
+) -> list[Listener]:
     listeners: list[Listener] = []
     absent: tuple[OSError, str] | None = None
     chosen = port
@@ -135,7 +181,7 @@ def _bind_all(addresses: Sequence[tuple[int, tuple[object, ...]]], port: int, ba
         for family, sockaddr in addresses:
             target = (sockaddr[0], chosen, *sockaddr[2:])
             try:
-                sock = _listen_tcp(family, target, backlog)
+                sock = _listen_tcp(family, target, backlog, reuse_port)
             except OSError as exc:
                 address = _display(target)
                 if exc.errno in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
@@ -144,11 +190,11 @@ def _bind_all(addresses: Sequence[tuple[int, tuple[object, ...]]], port: int, ba
                     continue
                 if exc.errno == errno.EADDRINUSE and port == 0 and listeners:
                     raise _PickedPortTakenError(exc, address) from exc
-                _tcp_failed(exc, address)
+                _tcp_failed(exc, address, reuse_port)
             chosen = sock.getsockname()[1]
             listeners.append(Listener(sock, "tcp", _display(sock.getsockname())))
         if not listeners and absent is not None:
-            _tcp_failed(*absent)
+            _tcp_failed(*absent, reuse_port)
     except BaseException:
         for listener in listeners:
             listener.close()
@@ -156,11 +202,13 @@ def _bind_all(addresses: Sequence[tuple[int, tuple[object, ...]]], port: int, ba
     return listeners
 
 
-def _listen_tcp(family: int, sockaddr: tuple[object, ...], backlog: int) -> socket.socket:
+def _listen_tcp(family: int, sockaddr: tuple[object, ...], backlog: int, reuse_port: bool) -> socket.socket:
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
         # A restart must not wait for the last run's connections to leave TIME_WAIT.
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if reuse_port:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         if family == socket.AF_INET6:
             # Else ``::`` would also take the IPv4 port, and clash with the 0.0.0.0 of the same name.
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
@@ -173,11 +221,13 @@ def _listen_tcp(family: int, sockaddr: tuple[object, ...], backlog: int) -> sock
     return sock
 
 
-def _tcp_failed(exc: OSError, address: str) -> NoReturn:
+def _tcp_failed(exc: OSError, address: str, reuse_port: bool) -> NoReturn:
     option, message, hint = "--host", f"cannot listen on {address}: {exc.strerror}", None
     if exc.errno == errno.EADDRINUSE:
         option, message = "--port", f"{address} is already in use"
         hint = "Stop the other server, or choose another port; --port 0 picks a free one"
+        if reuse_port:
+            hint += ". To share it, the other one needs --reuse-port too, and the same user"
     elif exc.errno in (errno.EACCES, errno.EPERM):
         option, message = "--port", f"not allowed to listen on {address}"
         hint = (
@@ -199,19 +249,27 @@ def _display(sockaddr: tuple[object, ...]) -> str:
 # --- inherited -----------------------------------------------------------------------------------------------
 
 
-def _adopt(fd: int, backlog: int) -> Listener:
-    """Listen on a duplicate of an inherited descriptor; its family comes from the socket, never from us."""
+def adopt(fd: int, backlog: int, *, option: str | None = "--fd", called: str | None = None) -> Listener:
+    """Listen on a duplicate of an inherited descriptor; its family comes from the socket, never from us.
+
+    ``option`` and ``called`` are for the error: the option that named the descriptor, and what to call it.
+    """
+    called = called or f"descriptor {fd}"
     try:
         duplicate = os.dup(fd)
     except OSError as exc:
-        _fd_failed(fd, "is not open", "The parent must leave it open; systemd passes 3 and up", exc)
+        hint = "The parent must leave it open; systemd passes 3 and up"
+        raise StartupError(f"{called} is not open", option=option, hint=hint) from exc
     try:
         sock = socket.socket(fileno=duplicate)
     except OSError as exc:
         os.close(duplicate)
-        _fd_failed(fd, "is not a socket", None, exc)
+        raise StartupError(f"{called} is not a socket", option=option) from exc
     try:
-        _check_inherited(sock, fd, backlog)
+        fault = _fault_of(sock, backlog)
+        if fault is not None:
+            what, hint = fault
+            raise StartupError(f"{called} {what}", option=option, hint=hint or None)
         sock.setblocking(False)
     except BaseException:
         sock.close()
@@ -226,22 +284,20 @@ def _adopt(fd: int, backlog: int) -> Listener:
     return Listener(sock, "fd", address)
 
 
-def _check_inherited(sock: socket.socket, fd: int, backlog: int) -> None:
+def _fault_of(sock: socket.socket, backlog: int) -> tuple[str, str] | None:
+    """What keeps this socket from being listened on, and a hint; it listens if that is nothing."""
     if sock.family not in (socket.AF_INET, socket.AF_INET6, socket.AF_UNIX):
-        _fd_failed(fd, f"is a socket of another family, {sock.family!r}", None)
+        return f"is a socket of another family, {sock.family!r}", ""
     if sock.type != socket.SOCK_STREAM:
-        _fd_failed(fd, "is not a stream socket", "In a systemd unit it is ListenStream=.")
+        return "is not a stream socket", "In a systemd unit it is ListenStream="
     if sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
-        return  # Its backlog is the business of whoever made it listen.
+        return None  # Its backlog is the business of whoever made it listen.
     name = sock.getsockname()
     if not name or (sock.family != socket.AF_UNIX and name[1] == 0):
         # listen() would succeed, on a port that nobody knows.
-        _fd_failed(fd, "is a socket that is not bound", None)
+        return "is a socket that is not bound", ""
     try:
         sock.listen(backlog)
-    except OSError as exc:
-        _fd_failed(fd, "is a connection, not a listening socket", "In a systemd unit it is Accept=no.", exc)
-
-
-def _fd_failed(fd: int, what: str, hint: str | None, cause: OSError | None = None) -> NoReturn:
-    raise StartupError(f"descriptor {fd} {what}", option="--fd", hint=hint) from cause
+    except OSError:
+        return "is a connection, not a listening socket", "In a systemd unit it is Accept=no"
+    return None

@@ -26,10 +26,11 @@ from pronghorn.errors import StartupError
 from pronghorn.net.deadlines import TICK, Deadlines, Ticker
 from pronghorn.net.h1_connection import H1Connection
 from pronghorn.net.service import Service
-from pronghorn.net.sockets import AlreadyListening, Listener, describe, open_listeners
+from pronghorn.net.sockets import AlreadyListening, Listener, describe
 from pronghorn.observe.health import HealthEndpoint, QuietProbes
 from pronghorn.runtime import Runtime, load, loop_factory
 
+from .listening import listen
 from .signals import captured, pass_on
 from .supervision import Alone, Supervision
 
@@ -63,7 +64,7 @@ class Server:
         self.servers: list[asyncio.Server] = []
         self.service: Service | None = None  # once there is an application to serve
         self._supervision = Alone() if supervision is None else supervision
-        self._gentle = False
+        self._linger: float | None = None
         self._should_exit = False
         self._force_exit = False
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -97,9 +98,12 @@ class Server:
         else:
             self._loop.call_soon_threadsafe(event.set)
 
-    def retire(self) -> None:
-        """Stop as somebody whose successor serves already: whoever has a connection open may use it once more."""
-        self._gentle = True
+    def retire(self, linger: float | None = None) -> None:
+        """Stop as somebody who has a successor: whoever has a connection open may use it once more.
+
+        For `linger` seconds, at least one; by default for as long as idle connections are kept.
+        """
+        self._linger = self.config.timeout_keep_alive if linger is None else linger
         self.should_exit = True
 
     def run(self, sockets: Sequence[socket.socket] | None = None) -> None:
@@ -133,27 +137,10 @@ class Server:
 
     async def _serve(self, sockets: Sequence[socket.socket] | None) -> None:
         self._loop = asyncio.get_running_loop()
-        config = self.config
-        runtime = load(config)
+        runtime = load(self.config)
         # The sockets come first. A port that is taken is found before the application opens its database, and who
         # connects while it does so waits instead of being refused.
-        listeners = (
-            [
-                listener
-                for sock in sockets
-                for listener in open_listeners(fd=sock.fileno(), backlog=config.backlog)
-            ]
-            if sockets
-            else open_listeners(
-                host=config.host,
-                port=config.port,
-                uds=config.uds,
-                fd=config.fd,
-                backlog=config.backlog,
-                uds_mode=config.uds_mode,
-                uds_group=config.uds_group,
-            )
-        )
+        listeners = listen(self.config, sockets)
         try:
             logger.info("Started server process [%d]", os.getpid())
             await self._serve_listeners(runtime, listeners)
@@ -284,7 +271,7 @@ class Server:
         for server in self.servers:
             server.close()
         for connection in list(service.connections):
-            if connection.busy or not (connection.fresh or self._gentle):
+            if connection.busy or not (connection.fresh or self._linger is not None):
                 connection.shutdown()
         if not await self._drained(service):
             for task in service.tasks:
@@ -315,7 +302,7 @@ class Server:
         begun = loop.time()
         timeout = self.config.timeout_graceful_shutdown
         # An idle connection that is closed may have its next request on the way. One that has just been made certainly has.
-        idle = max(TICK, self.config.timeout_keep_alive) if self._gentle else TICK
+        idle = max(TICK, self._linger or 0)
         told = ""
         while service.connections or service.tasks:
             elapsed = loop.time() - begun
