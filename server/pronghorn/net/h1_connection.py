@@ -14,7 +14,6 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Callable
-from http import HTTPStatus
 from typing import Any, Final
 
 from pronghorn.asgi.http import HttpCycle
@@ -44,19 +43,6 @@ _EAGER_REQUESTS: Final = 16
 _DISCARDED: Final = 65_536
 #: Ticks for a peer to notice that the connection is being closed.
 _LINGER: Final = 3
-
-_PLAIN: Final = (b"content-type", b"text/plain; charset=utf-8")
-
-
-def _unknown_request() -> RequestHead:
-    """What an answer is framed by when there is no request to answer."""
-    head = RequestHead()
-    head.method = "GET"
-    head.http_version = "1.1"
-    return head
-
-
-_UNKNOWN: Final = _unknown_request()
 
 
 class H1Connection:
@@ -522,11 +508,7 @@ class H1Connection:
             *(error.reason, error.status),
             f"{peer[0]}:{peer[1]}" if isinstance(peer, tuple) else "a Unix socket",
         )
-        phrase = HTTPStatus(error.status).phrase
-        self._response.keep_alive = False
-        # RFC 9110 §15.5.6: a 405 has to name the methods that there are. Where CONNECT leads, there is none.
-        headers = [_PLAIN, (b"allow", b"")] if error.status == 405 else [_PLAIN]
-        self._response.respond(error.head or _UNKNOWN, error.status, headers, phrase.encode("ascii"))
+        self._response.refuse(error)
         self._close(linger=True)
 
     def _close(self, *, linger: bool) -> None:

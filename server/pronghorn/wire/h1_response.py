@@ -12,10 +12,11 @@ The application says what it wants to send; how the peer finds the end of it is 
 """
 
 from collections.abc import Callable
+from http import HTTPStatus
 from typing import Final
 
 from .headers import STATUS_LINES, DefaultHeaders, FieldCache, field_line
-from .ports import Headers, InvalidResponse, RequestHead
+from .ports import Headers, InvalidResponse, RequestError, RequestHead
 
 # The digits of a signed 64-bit length.
 _LENGTH_DIGITS: Final = 19
@@ -34,7 +35,20 @@ _UNTIL_CLOSE: Final = 3
 #: Bodies of this many bytes and more are written on their own rather than copied behind their head.
 LARGE: Final = 65_536
 
+_PLAIN: Final = (b"content-type", b"text/plain; charset=utf-8")
+
 Write = Callable[[bytes], object]
+
+
+def _unknown_request() -> RequestHead:
+    """What an answer is framed by when there is no request to answer."""
+    head = RequestHead()
+    head.method = "GET"
+    head.http_version = "1.1"
+    return head
+
+
+_UNKNOWN: Final = _unknown_request()
 
 
 class H1Response:
@@ -199,6 +213,14 @@ class H1Response:
         elif self._framing == _LENGTH_GIVEN and self.missing:
             self.keep_alive = False
         self._framing = _NONE
+
+    def refuse(self, error: RequestError) -> None:
+        """Answer in place of the application; nothing may follow."""
+        self.keep_alive = False
+        # RFC 9110 §15.5.6: a 405 has to name the methods that there are. Where CONNECT leads, there is none.
+        headers = [_PLAIN, (b"allow", b"")] if error.status == 405 else [_PLAIN]
+        phrase = HTTPStatus(error.status).phrase.encode("ascii")
+        self.respond(error.head or _UNKNOWN, error.status, headers, phrase)
 
     def mismatch(self) -> str:
         """In words, how the body that was sent differs from the length that it was said to have."""
