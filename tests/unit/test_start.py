@@ -42,10 +42,12 @@ IDLE = {
     "yaml",
     "pronghorn.env_file",
     "pronghorn.middleware.wsgi",
+    "pronghorn.net.activation",
     "pronghorn.net.unix_socket",
     "pronghorn.observe.json_formatter",
     "pronghorn.observe.log_config",
     "pronghorn.observe.probe",
+    "pronghorn.supervise",
     "pronghorn.usage",
 }
 

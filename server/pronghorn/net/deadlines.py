@@ -85,18 +85,19 @@ class Deadlines:
 
 
 class Ticker:
-    """Calls `on_tick` every `TICK` seconds of the running loop, until it is stopped."""
+    """Calls `on_tick` every `TICK` seconds, or as many as are given, of the running loop, until it is stopped."""
 
-    __slots__ = ("_handle", "_loop", "_on_tick")
+    __slots__ = ("_handle", "_loop", "_on_tick", "_seconds")
 
-    def __init__(self, on_tick: Callable[[], None]) -> None:
+    def __init__(self, on_tick: Callable[[], None], seconds: float = TICK) -> None:
         self._on_tick = on_tick
+        self._seconds = seconds
         self._loop = asyncio.get_running_loop()
-        self._handle = self._loop.call_later(TICK, self._tick)
+        self._handle = self._loop.call_later(seconds, self._tick)
 
     def _tick(self) -> None:
         # Scheduled first: an exception in the callback must not end all timeouts.
-        self._handle = self._loop.call_later(TICK, self._tick)
+        self._handle = self._loop.call_later(self._seconds, self._tick)
         self._on_tick()
 
     def stop(self) -> None:

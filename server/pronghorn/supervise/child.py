@@ -47,6 +47,9 @@ class Link:
         """Ask for a successor, and go on until there is one."""
         self._channel.send({"wish": f"limit of {server.config.limit_max_requests} requests"})
 
+    def draining(self, server: Server) -> None:
+        """It was the supervisor that wanted it."""
+
     def _tell(self, server: Server, loop: asyncio.AbstractEventLoop) -> None:
         loop.call_later(self._beat, self._tell, server, loop)
         service = server.service

@@ -265,6 +265,7 @@ class Server:
         logger.info("Shutting down")
         service.draining = True
         self.started = False
+        self._supervision.draining(self)
         for listener in listeners:
             listener.withdraw()
         await self._take_in([listener.sock for listener in listeners])

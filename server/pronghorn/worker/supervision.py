@@ -21,6 +21,9 @@ class Supervision(Protocol):
     def request_limit_reached(self, server: Server) -> None:
         """The server has taken as many requests as it should."""
 
+    def draining(self, server: Server) -> None:
+        """Nobody new is accepted any more; who is there is still served."""
+
 
 class Alone:
     """A server that is the only one tells people where it is, and stops by itself."""
@@ -34,3 +37,6 @@ class Alone:
             "Maximum request limit of %d reached. Terminating process.", server.config.limit_max_requests
         )
         server.should_exit = True
+
+    def draining(self, server: Server) -> None:
+        """Whoever waits for it sees the log."""
