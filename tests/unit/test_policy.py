@@ -77,7 +77,7 @@ def test_a_new_generation_replaces_one_after_the_other() -> None:
     assert decided(*old, new, wanted=3, generation=1) == []
     ready = replace(new, phase=Phase.READY)
     assert decided(*old, ready, wanted=3, generation=1) == [Retire(0, "restart")]
-    going = replace(old[0], phase=Phase.LEAVING)
+    going = replace(old[0], phase=Phase.LEAVING, since=99.0)
     assert decided(going, *old[1:], ready, wanted=3, generation=1) == [Spawn(1)]
 
 
