@@ -16,6 +16,7 @@ import signal
 import socket
 import sys
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from pronghorn.asgi.disconnect import IgnoringSend
@@ -28,6 +29,7 @@ from pronghorn.net.h1_connection import H1Connection
 from pronghorn.net.service import Service
 from pronghorn.net.sockets import AlreadyListening, Listener, describe
 from pronghorn.observe.health import HealthEndpoint, QuietProbes
+from pronghorn.observe.reopen import reopen
 from pronghorn.runtime import Runtime, load, loop_factory
 
 from .listening import listen
@@ -120,7 +122,7 @@ class Server:
         pass_on(await self._serve_until_signal(sockets))
 
     async def _serve_until_signal(self, sockets: Sequence[socket.socket] | None) -> list[int]:
-        with captured(self.handle_exit) as caught:
+        with captured(self.handle_exit, {"SIGUSR1": self._reopen_logs}) as caught:
             await self._serve(sockets)
         return caught
 
@@ -134,6 +136,10 @@ class Server:
             self._loop.call_soon_threadsafe(
                 logger.info, "Waiting for application startup to finish. (CTRL+C to force quit)"
             )
+
+    def _reopen_logs(self, _number: int, _frame: FrameType | None) -> None:
+        if self._loop is not None:  # else there is no log yet
+            self._loop.call_soon_threadsafe(reopen)
 
     async def _serve(self, sockets: Sequence[socket.socket] | None) -> None:
         self._loop = asyncio.get_running_loop()

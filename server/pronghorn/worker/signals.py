@@ -9,9 +9,11 @@ import contextlib
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from types import FrameType
-from typing import Final
+from typing import Any, Final
+
+Handler = Callable[[int, FrameType | None], object]
 
 #: SIGBREAK is Windows' second way to ask (Ctrl+Break); elsewhere there is no such signal.
 HANDLED: Final = tuple(
@@ -20,10 +22,14 @@ HANDLED: Final = tuple(
 
 
 @contextlib.contextmanager
-def captured(on_signal: Callable[[int], None]) -> Iterator[list[int]]:
+def captured(
+    on_signal: Callable[[int], None], others: Mapping[str, Handler] | None = None
+) -> Iterator[list[int]]:
     """Call `on_signal` for each of `HANDLED` inside the block; yields the list of those that came.
 
-    Only the main thread of a process can have handlers; in another one the block is left without.
+    `others` are handlers of more signals, by name. One is left out where this system has no such signal, or where the
+    program around us has a use for it. Only the main thread of a process can have handlers; in another one the block is
+    left without.
     """
     caught: list[int] = []
     if threading.current_thread() is not threading.main_thread():
@@ -36,7 +42,11 @@ def captured(on_signal: Callable[[int], None]) -> Iterator[list[int]]:
 
     # signal.signal and not loop.add_signal_handler: an application may hold the loop up, and a second SIGINT has to
     # be counted all the same.
-    previous = {number: signal.signal(number, handle) for number in HANDLED}
+    previous: dict[int, Any] = {number: signal.signal(number, handle) for number in HANDLED}
+    for name, call in (others or {}).items():
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) is signal.SIG_DFL:
+            previous[number] = signal.signal(number, call)
     try:
         yield caught
     finally:
