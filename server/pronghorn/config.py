@@ -31,7 +31,6 @@ from pronghorn.headings import (
 
 _RELOAD = "auto-reload comes with a later version"
 _WEBSOCKETS = "WebSockets come with a later version"
-_SUPERVISOR = "worker processes come with a later version"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -101,7 +100,6 @@ class Config:
     preload: bool = WORKERS.option(
         kinds.Flag(),
         default=False,
-        later=_SUPERVISOR,
         help="Import the application once and fork the worker processes from that, which saves memory.",
     )
     loop: str | Callable[..., Any] = WORKERS.option(

@@ -209,7 +209,6 @@ def test_no_application_is_an_error() -> None:
         ({"ws_ping_interval": 1}, "WebSockets"),
         ({"ws_ping_timeout": 1}, "WebSockets"),
         ({"ws_per_message_deflate": False}, "WebSockets"),
-        ({"preload": True}, "worker processes"),
     ],
 )
 def test_what_comes_later_is_refused_and_never_ignored(options: dict[str, Any], words: str) -> None:

@@ -102,6 +102,7 @@ def test_every_option_can_come_from_a_variable_a_table_and_a_flag(folder: Path) 
         "timeout_worker_healthcheck": "1",
         "workers": "2",
         "supervise": "true",
+        "preload": "true",
         "interface": "asgi2",
         "wsgi_threads": "1",
         "send_after_disconnect": "ignore",

@@ -26,14 +26,18 @@ Message = dict[str, Any]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Start:
-    """All that a worker needs to know at its start; `listeners` are inherited descriptors."""
+    """All that a process needs to know at its start.
+
+    `listeners` are inherited descriptors, `beat` seconds between two signs of life; `preload` makes it the one that others are
+    forked from.
+    """
 
     config: Config
     listeners: tuple[int, ...]
     path: tuple[str, ...]
-    slot: int
     beat: float
-    supervisor: int
+    parent: int
+    preload: bool = False
 
 
 class Channel:

@@ -7,8 +7,6 @@ learns from the kernel as well as from the end of the channel.
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import ctypes
 import faulthandler
 import os
 import signal
@@ -22,8 +20,9 @@ from pronghorn.importer import cause_text
 from pronghorn.worker.server import Server
 
 from .channel import Channel, Start
+from .kernel import die_with_parent
+from .preload import preload
 
-_PR_SET_PDEATHSIG: Final = 1
 _PAGE: Final = os.sysconf("SC_PAGE_SIZE")
 #: Seconds that an orphan may take to drain where there is no --timeout-graceful-shutdown.
 _ORPHAN: Final = 30
@@ -83,22 +82,30 @@ def abandon(grace: float | None) -> None:
     signal.setitimer(signal.ITIMER_REAL, (_ORPHAN if grace is None else grace) + 1)
 
 
-def die_with(parent: int) -> None:
-    """Have the kernel send SIGTERM when the parent is gone, which it may be already: prctl(2)."""
-    with contextlib.suppress(OSError, AttributeError):  # not Linux: the end of the channel has to do
-        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-    if os.getppid() != parent:
-        raise SystemExit(0)
-
-
 def work(channel: Channel, start: Start) -> None:
-    """Serve until told to stop. Raises SystemExit with the exit code of an error, which the supervisor has been told."""
-    # A terminal sends its signals to all of us. What they mean for a worker is for the supervisor to say.
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    """Serve until told to stop. Raises UserError if that cannot even begin."""
     faulthandler.register(signal.SIGUSR2, file=channel.fileno())
     sockets = [socket.socket(fileno=descriptor) for descriptor in start.listeners]
+    Server(start.config, Link(channel, start.beat)).run(sockets)
+
+
+def begin(channel: Channel) -> None:
+    """Do what the first frame says. Raises SystemExit with the exit code of an error, which the supervisor has been told."""
     try:
-        Server(start.config, Link(channel, start.beat)).run(sockets)
+        start = channel.receive_start()
+    except EOFError:
+        raise SystemExit(0) from None
+    sys.path[:] = start.path
+    # A terminal sends its signals to all of us. What they mean for a worker is for the supervisor to say.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    die_with_parent()
+    if os.getppid() != start.parent:
+        raise SystemExit(0)  # it was quicker
+    try:
+        if start.preload:
+            preload(channel, start, begin)
+        else:
+            work(channel, start)
     except UserError as exc:
         if exc.show_cause and exc.__cause__ is not None:
             print(cause_text(exc.__cause__), file=sys.stderr, flush=True)  # noqa: T201  # as the command does
@@ -108,17 +115,5 @@ def work(channel: Channel, start: Start) -> None:
         raise SystemExit(0) from None
 
 
-def main() -> None:
-    """Read what there is to do, and do it."""
-    channel = Channel(socket.socket(fileno=int(sys.argv[1])))
-    try:
-        start = channel.receive_start()
-    except EOFError:
-        raise SystemExit(0) from None
-    sys.path[:] = start.path
-    die_with(start.supervisor)
-    work(channel, start)
-
-
 if __name__ == "__main__":
-    main()
+    begin(Channel(socket.socket(fileno=int(sys.argv[1]))))

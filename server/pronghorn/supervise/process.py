@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import random
+import selectors
 import signal
+import socket
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -18,8 +21,8 @@ from pronghorn.errors import UsageError
 from .channel import Channel, Message, Start
 from .policy import Phase, Worker
 
-#: Workers of the same age are not all replaced at the same time: each gets up to this part more of its lifetime.
-_SPREAD = 0.1
+#: Seconds that a fork may take. It copies the tables of a process that may be large.
+_FORK = 10.0
 
 
 @dataclass(slots=True, eq=False)
@@ -41,6 +44,9 @@ class Process:
     where: list[str] = field(default_factory=list)
     #: Text and exit code of the error that kept it from starting.
     failure: tuple[str, int] | None = None
+    #: Set for one that is not our child, by its parent: how it ended.
+    parent: Preloader | None = None
+    exit_code: int | None = None
 
     def enter(self, phase: Phase, now: float) -> None:
         """It comes into another phase."""
@@ -83,10 +89,93 @@ class Process:
         )
 
 
-def spawn(config: Config, listeners: Sequence[int], *, slot: int, generation: int, now: float) -> Process:
-    """Start a worker in a fresh interpreter. Raises UsageError for a configuration that cannot be handed over."""
+@dataclass(slots=True, eq=False)
+class Preloader(Process):
+    """The process that workers are forked from, and whose children they are."""
+
+    forked: list[int] = field(default_factory=list)
+    #: Pids and exit codes of those that ended.
+    ended: list[tuple[int, int]] = field(default_factory=list)
+
+    def hear(self, messages: Sequence[Message], now: float) -> None:
+        super(Preloader, self).hear(messages, now)
+        for message in messages:
+            if "forked" in message:
+                self.forked.append(message["forked"])
+            elif "ended" in message:
+                pid, code = message["ended"]
+                self.ended.append((pid, code))
+
+    def take_ended(self) -> list[tuple[int, int]]:
+        """Those that it has told of since this was last asked."""
+        ended, self.ended = self.ended, []
+        return ended
+
+    def fork(self, now: float) -> tuple[int, Channel]:
+        """A new process and our end of its channel. Raises OSError where there is none, after a while."""
+        ours, theirs = Channel.pair()
+        try:
+            socket.send_fds(self.channel.sock, [b"fork"], [theirs.fileno()])
+        finally:
+            theirs.close()
+        give_up = time.monotonic() + _FORK
+        with selectors.DefaultSelector() as waiting:
+            waiting.register(self.channel, selectors.EVENT_READ)
+            while not self.forked:
+                if self.channel.closed or not waiting.select(max(0.0, give_up - time.monotonic())):
+                    ours.close()
+                    raise OSError("the process to fork from does not answer")
+                self.hear(self.channel.receive(), now)
+        return self.forked.pop(), ours
+
+
+def start_worker(
+    config: Config,
+    listeners: Sequence[int],
+    *,
+    slot: int,
+    generation: int,
+    now: float,
+    preloader: Preloader | None = None,
+) -> Process:
+    """Start a worker, in a fresh interpreter unless there is one to fork from.
+
+    Raises OSError if there can be no more processes, and UsageError for a configuration that cannot be handed over.
+    """
+    pid, channel = _spawn(listeners) if preloader is None else preloader.fork(now)
+    lifetime = config.limit_worker_lifetime
+    if lifetime is not None:
+        lifetime += random.random() * config.limit_worker_lifetime_jitter  # noqa: S311  # spread, not secrecy
+    parent = os.getpid() if preloader is None else preloader.pid
+    process = Process(
+        pid=pid,
+        slot=slot,
+        channel=channel,
+        generation=generation,
+        lifetime=lifetime,
+        parent=preloader,
+        **_times(now),
+    )
+    _hand_over(process, config, listeners, parent=parent, preload=False)
+    return process
+
+
+def start_preloader(config: Config, listeners: Sequence[int], *, generation: int, now: float) -> Preloader:
+    """Start a process to fork workers from. Raises as `start_worker` does."""
+    pid, channel = _spawn(listeners)
+    process = Preloader(
+        pid=pid, slot=-1, channel=channel, generation=generation, lifetime=None, **_times(now)
+    )
+    _hand_over(process, config, listeners, parent=os.getpid(), preload=True)
+    return process
+
+
+def _times(now: float) -> dict[str, Any]:
+    return {"started": now, "since": now, "heard": now}
+
+
+def _spawn(listeners: Sequence[int]) -> tuple[int, Channel]:
     ours, theirs = Channel.pair()
-    handed = (theirs.fileno(), *listeners)
     command = [sys.executable, *_interpreter_flags(), "-m", "pronghorn.supervise.child", str(theirs.fileno())]
     try:
         pid = os.posix_spawn(
@@ -94,43 +183,38 @@ def spawn(config: Config, listeners: Sequence[int], *, slot: int, generation: in
             command,
             os.environ,
             # A descriptor duplicated onto itself is one that is inherited: posix_spawn(3).
-            file_actions=[(os.POSIX_SPAWN_DUP2, number, number) for number in handed],
+            file_actions=[(os.POSIX_SPAWN_DUP2, number, number) for number in (theirs.fileno(), *listeners)],
             setsigdef=[number for number in signal.valid_signals() if number not in _UNTOUCHABLE],
             setsigmask=[],
         )
     finally:
         theirs.close()
-    lifetime = config.limit_worker_lifetime
-    process = Process(
-        pid=pid,
-        slot=slot,
-        generation=generation,
-        channel=ours,
-        started=now,
-        since=now,
-        heard=now,
-        lifetime=lifetime and lifetime * (1 + random.random() * _SPREAD),  # noqa: S311  # spread, not secrecy
-    )
+    return pid, ours
+
+
+def _hand_over(
+    process: Process, config: Config, listeners: Sequence[int], *, parent: int, preload: bool
+) -> None:
     start = Start(
         config=config,
         listeners=tuple(listeners),
         path=tuple(sys.path),
-        slot=slot,
         beat=min(config.timeout_notify, config.timeout_worker_healthcheck / 2),
-        supervisor=os.getpid(),
+        parent=parent,
+        preload=preload,
     )
     try:
-        ours.send_start(start)
+        process.channel.send_start(start)
     except (BrokenPipeError, ConnectionResetError):
         pass  # It is gone already, and its end will be seen.
     except Exception as exc:
         process.signal(signal.SIGKILL)
-        os.waitpid(pid, 0)
+        with suppress(ChildProcessError):
+            os.waitpid(process.pid, 0)
         raise UsageError(
             f"worker processes cannot be given this configuration: {exc}",
             hint="With more than one worker or --reload, everything in it has to be importable",
         ) from exc
-    return process
 
 
 _UNTOUCHABLE = (signal.SIGKILL, signal.SIGSTOP)

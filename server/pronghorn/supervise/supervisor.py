@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import os
 import selectors
 import signal
@@ -26,6 +27,7 @@ from pronghorn.observe import logs
 from pronghorn.worker.signals import pass_on
 
 from . import cpus
+from .kernel import adopt_orphans
 from .policy import (
     HOPELESS,
     STABLE,
@@ -41,7 +43,7 @@ from .policy import (
     backoff,
     decide,
 )
-from .process import Process, spawn
+from .process import Preloader, Process, start_preloader, start_worker
 
 logger = logging.getLogger("pronghorn.error")
 
@@ -63,6 +65,9 @@ class Supervisor:
         )
         self._wanted = cpus.available() if config.workers == "auto" else int(config.workers)
         self._processes: dict[int, Process] = {}
+        # What workers are forked from, if that is wanted; and all of that kind: one may be starting, others be outlived.
+        self._preloader: Preloader | None = None
+        self._preloaders: dict[int, Preloader] = {}
         self._listeners: list[Listener] = []
         self._selector = selectors.DefaultSelector()
         self._signals: deque[int] = deque()
@@ -98,6 +103,8 @@ class Supervisor:
         with self._catching_signals():
             self._open(sockets)
             logger.info("Started parent process [%d]", os.getpid())
+            if config.preload:
+                adopt_orphans()
             try:
                 while not self._halted:
                     self._turn()
@@ -130,6 +137,9 @@ class Supervisor:
     def _clean_up(self) -> None:
         for process in self._processes.values():  # none, unless an error of ours brought us here
             process.signal(signal.SIGKILL)
+        for preloader in self._preloaders.values():
+            preloader.signal(signal.SIGKILL)
+            _wait(preloader.pid, 0)
         for listener in self._listeners:
             listener.close()
         self._selector.close()
@@ -138,6 +148,7 @@ class Supervisor:
 
     def _turn(self) -> None:
         now = time.monotonic()
+        self._see_to_preloaders(now)
         for action in decide(self._snapshot(), now):
             self._do(action)
         if self._halted:
@@ -158,7 +169,7 @@ class Supervisor:
             wanted=self._wanted,
             limits=self._limits,
             generation=self._generation,
-            retry_at=self._retry_at,
+            retry_at=math.inf if self.config.preload and self._preloader is None else self._retry_at,
             stopping=self._stopping,
             forced=self._forced,
             hopeless=self._fatal is not None,
@@ -187,18 +198,34 @@ class Supervisor:
                 self._halted = True
 
     def _start(self, slot: int) -> None:
-        listeners = [listener.sock.fileno() for listener in self._listeners]
-        try:
-            process = spawn(
-                self.config, listeners, slot=slot, generation=self._generation, now=time.monotonic()
+        self._started(
+            lambda now: start_worker(
+                self.config,
+                self._descriptors(),
+                slot=slot,
+                generation=self._generation,
+                now=now,
+                preloader=self._preloader,
             )
+        )
+
+    def _descriptors(self) -> list[int]:
+        return [listener.sock.fileno() for listener in self._listeners]
+
+    def _started(self, start: Callable[[float], Process]) -> None:
+        now = time.monotonic()
+        try:
+            process = start(now)
         except UsageError as exc:
             self._fatal = exc
         except OSError as exc:  # no memory, no process numbers: that passes
             logger.error("Cannot start a child process: %s", exc)  # noqa: TRY400  # the traceback is ours and says nothing
-            self._count_failure(time.monotonic())
+            self._count_failure(now)
         else:
-            self._processes[process.pid] = process
+            if isinstance(process, Preloader):
+                self._preloaders[process.pid] = process
+            else:
+                self._processes[process.pid] = process
             self._selector.register(process.channel, selectors.EVENT_READ, process)
 
     def _hear(self, process: Process) -> None:
@@ -206,11 +233,56 @@ class Supervisor:
         process.hear(process.channel.receive(), time.monotonic())
         if process.channel.closed:
             self._selector.unregister(process.channel)
-        if was is Phase.STARTING and process.phase is Phase.READY and not self._ever_ready:
+        if isinstance(process, Preloader):
+            for pid, code in process.take_ended():
+                if pid in self._processes:
+                    self._processes[pid].exit_code = code
+            if was is not process.phase:
+                self._take_over(process)
+        elif was is Phase.STARTING and process.phase is Phase.READY and not self._ever_ready:
             self._ever_ready = True
             tls = self.config.ssl_certfile is not None or self.config.ssl_context_factory is not None
             for listener in self._listeners:
                 logger.info("Pronghorn running on %s (Press CTRL+C to quit)", describe(listener, tls))
+
+    # Preloaders.
+
+    def _see_to_preloaders(self, now: float) -> None:
+        """Have one that is ready or gets ready, and let go of those that have no children left."""
+        if not self.config.preload or self._stopping or self._fatal is not None:
+            return
+        coming = any(one.phase is Phase.STARTING for one in self._preloaders.values())
+        if self._preloader is None and not coming and now >= self._retry_at:
+            self._preload()
+        parents = [process.parent for process in self._processes.values()]
+        for one in self._preloaders.values():
+            if one.phase is Phase.READY and one is not self._preloader and one not in parents:
+                one.enter(Phase.LEAVING, now)
+                one.signal(signal.SIGTERM)
+
+    def _preload(self) -> None:
+        self._started(
+            lambda now: start_preloader(
+                self.config, self._descriptors(), generation=self._generation, now=now
+            )
+        )
+
+    def _take_over(self, preloader: Preloader) -> None:
+        """The application is imported: new workers are forked from this process from now on."""
+        if self._preloader is not None:
+            self._generation += 1
+        self._preloader = preloader
+        logger.info("The application is imported in process [%d]", preloader.pid)
+
+    def _preloader_ended(self, preloader: Preloader, code: int) -> None:
+        now = time.monotonic()
+        if self._preloader is preloader:
+            self._preloader = None
+        if self._stopping or preloader.phase is Phase.LEAVING:
+            return
+        if preloader.failure is None:
+            logger.error("The process [%d] that imports the application died: %s", preloader.pid, _told(code))
+        self._start_failed(preloader, code, now)
 
     def _last_words(self, process: Process) -> str | None:
         """The stack of a process whose event loop is stuck, as faulthandler writes it."""
@@ -231,43 +303,49 @@ class Supervisor:
         """Reap whoever ended, and see what that means. As PID 1 that includes orphans that are none of ours."""
         if os.getpid() == 1:
             while (found := _wait(-1)) is not None:
-                pid, status = found
-                if pid in self._processes:
-                    self._ended(self._processes.pop(pid), status)
-        else:
-            for pid, process in list(self._processes.items()):
-                if (found := _wait(pid)) is not None:
-                    del self._processes[pid]
-                    self._ended(process, found[1])
+                pid, code = found
+                if (known := self._processes.get(pid) or self._preloaders.get(pid)) is not None:
+                    known.exit_code = code
+        for process in [*self._preloaders.values(), *self._processes.values()]:
+            if process.exit_code is None and (found := _wait(process.pid)) is not None:
+                process.exit_code = found[1]
+        for process in [*self._preloaders.values(), *self._processes.values()]:
+            if process.exit_code is not None:
+                self._ended(process, process.exit_code)
 
-    def _ended(self, process: Process, status: int) -> None:
+    def _ended(self, process: Process, code: int) -> None:
         now = time.monotonic()
         if not process.channel.closed:
             process.hear(process.channel.receive(), now)
             self._selector.unregister(process.channel)
         process.channel.close()
+        if isinstance(process, Preloader):
+            del self._preloaders[process.pid]
+            self._preloader_ended(process, code)
+            return
+        del self._processes[process.pid]
         if process.phase is Phase.LEAVING and not process.killed:
             logger.info("Child process [%d] ended", process.pid)
             return
         if process.failure is None:
-            logger.error("Child process [%d] died: %s", process.pid, _told(status))
+            logger.error("Child process [%d] died: %s", process.pid, _told(code))
         if self._stopping or self._fatal is not None:
             return
         if process.phase is Phase.STARTING or now - process.started < STABLE:
-            self._start_failed(process, status, now)
+            self._start_failed(process, code, now)
 
-    def _start_failed(self, process: Process, status: int, now: float) -> None:
+    def _start_failed(self, process: Process, code: int, now: float) -> None:
         if process.started >= self._failed_at:  # those that were under way already are the same failure
             self._count_failure(now)
         if process.failure is not None:
-            text, code = process.failure
+            text, exit_code = process.failure
             if not self._ever_ready:
-                self._fatal = UsageError(text) if code == UsageError.exit_code else StartupError(text)
+                self._fatal = UsageError(text) if exit_code == UsageError.exit_code else StartupError(text)
                 return
             logger.error("A child process cannot start: %s", text)
         elif not self._ever_ready and self._failures >= HOPELESS:
             self._fatal = StartupError(
-                f"worker processes end before they are ready: {_told(status)}",
+                f"worker processes end before they are ready: {_told(code)}",
                 hint="What they logged is above",
             )
             return
@@ -337,9 +415,12 @@ class Supervisor:
 
     def _restart(self) -> None:
         logger.info("Restarting: child processes are replaced one after the other")
-        self._generation += 1
         self._failures = 0
         self._retry_at = 0.0
+        if self.config.preload:
+            self._preload()
+        else:
+            self._generation += 1
 
     def _one_more(self) -> None:
         self._wanted += 1
@@ -354,10 +435,10 @@ class Supervisor:
             process.signal(signal.SIGUSR1)
 
 
-def _wait(pid: int) -> tuple[int, int] | None:
+def _wait(pid: int, options: int = os.WNOHANG) -> tuple[int, int] | None:
     """Pid and exit code of a child that ended (negative: the signal that ended it), or None."""
     try:
-        found, status = os.waitpid(pid, os.WNOHANG)
+        found, status = os.waitpid(pid, options)
     except ChildProcessError:
         return None
     return (found, os.waitstatus_to_exitcode(status)) if found else None
