@@ -105,6 +105,11 @@ class HttpCycle:
         state = ("idle", "held", "hinted", "open", "file", "trailing", "complete", "closed")[self.state]
         return f"<HttpCycle {self.head.method} {self.head.target!r} {state} {self.status or '-'}>"
 
+    @property
+    def response_headers(self) -> list[tuple[bytes, bytes]]:
+        """Those of the application; what the server adds is not among them."""
+        return self._headers
+
     # The request side, called by the connection.
 
     def feed(self, data: bytes) -> None:

@@ -1,0 +1,429 @@
+"""Gunicorn's worker classes: ``gunicorn main:app -k pronghorn.workers.PronghornWorker``.
+
+Gunicorn starts the processes, owns the sockets and decides who lives; each worker runs a `Server` on those sockets. Where both have
+a setting, Gunicorn's counts, and what only we have comes from the environment and from pyproject.toml as with the command, so that
+PRONGHORN_HEALTH_PATH means the same under both. docs/gunicorn.md has every setting in one table.
+
+Three things are done otherwise than in Gunicorn's own workers. The heartbeat comes from the event loop, start-up and drain included: a
+loop that is blocked is what Gunicorn's timeout is for, and one that is only slow to start is left alone. A worker that is told to go
+answers what comes in on open connections for a second more, since a worker cannot know whether its successor or nobody comes after
+it. And a worker that is killed for its silence says first where it stood.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any, ClassVar, Final
+
+from gunicorn.arbiter import Arbiter
+from gunicorn.glogging import Logger
+from gunicorn.workers.base import Worker
+
+from pronghorn.config import OPTIONS, Config
+from pronghorn.errors import UserError
+from pronghorn.importer import cause_text
+from pronghorn.observe import logs
+from pronghorn.observe.atoms import GunicornAccessLog
+from pronghorn.observe.health import QuietProbes
+from pronghorn.observe.json_formatter import JsonFormatter
+from pronghorn.runtime import loop_factory
+from pronghorn.sources import DEFAULT, Resolution, resolve
+from pronghorn.worker.server import Server
+from pronghorn.worker.supervision import Alone
+
+if TYPE_CHECKING:
+    from pronghorn.observe.access import AccessLog
+    from pronghorn.types import ASGIApplication, Receive, Scope, Send
+
+# Seconds between two heartbeats; less where Gunicorn's timeout is that short. A loop that is two of them late is blocked.
+_BEAT: Final = 1.0
+# Gunicorn kills at the end of graceful_timeout. This part of it is left for the application's shutdown.
+_RESERVE: Final = 0.1
+# Seconds for which an idle connection may bring one more request once its worker was told to go.
+_LINGER: Final = 1.0
+# limit_request_field_size is the limit of one field in Gunicorn. Ours is one of all together: with Gunicorn's default, our default.
+_FIELD_SIZES: Final = 8
+
+_UNLIMITED: Final = sys.maxsize
+
+
+def _or_unlimited(value: int) -> int:
+    return value or _UNLIMITED
+
+
+#: Gunicorn's settings that are options of ours: the option, and how the value is read.
+_SETTINGS: Final[Mapping[str, tuple[str, Callable[[Any], Any]]]] = {
+    "keepalive": ("timeout_keep_alive", int),
+    "graceful_timeout": ("timeout_graceful_shutdown", lambda seconds: seconds * (1 - _RESERVE)),
+    "limit_request_line": ("limit_request_line", _or_unlimited),
+    "limit_request_fields": ("limit_request_headers", _or_unlimited),
+    "limit_request_field_size": (
+        "limit_request_header_bytes",
+        lambda size: _or_unlimited(size * _FIELD_SIZES),
+    ),
+    # "Connections not associated with an IP address are treated as allowed, unconditionally", say Gunicorn's docs.
+    "forwarded_allow_ips": ("forwarded_allow_ips", lambda addresses: ",".join([*addresses, "unix:"])),
+    "certfile": ("ssl_certfile", lambda path: path),
+    "keyfile": ("ssl_keyfile", lambda path: path),
+    "ca_certs": ("ssl_ca_certs", lambda path: path),
+    "cert_reqs": ("ssl_cert_reqs", int),
+    "ciphers": ("ssl_ciphers", lambda ciphers: ciphers),
+    "root_path": ("root_path", str),
+    "asgi_loop": ("loop", str),
+    "asgi_lifespan": ("lifespan", str),
+}
+
+#: Settings that change nothing here, and what does it instead. Said once, at start, if they are not at their default.
+_IDLE: Final[Mapping[str, str]] = {
+    "worker_connections": "PRONGHORN_LIMIT_CONCURRENCY refuses requests beyond a number with 503",
+    "threads": "an event loop serves all connections of a worker on one thread",
+    "secure_scheme_headers": "PRONGHORN_FORWARDED_HEADERS names the headers that count",
+    "pre_request": "an ASGI middleware sees every request",
+    "post_request": "an ASGI middleware sees every request",
+    "http_parser": "PRONGHORN_HTTP chooses the parser",
+    "http_protocols": "PronghornH2CWorker is the worker class for HTTP/2",
+    "http2_cleartext": "PronghornH2CWorker is the worker class for HTTP/2",
+    "permit_obsolete_folding": "requests are read as RFC 9112 has them",
+    "strip_header_spaces": "requests are read as RFC 9112 has them",
+    "permit_unconventional_http_method": "requests are read as RFC 9112 has them",
+    "permit_unconventional_http_version": "requests are read as RFC 9112 has them",
+    "casefold_http_method": "requests are read as RFC 9112 has them",
+    "websocket_max_message_size": "PRONGHORN_WS_MAX_SIZE is that limit",
+}
+
+
+class JsonLogger(Logger):  # type: ignore[misc]  # Gunicorn has no types
+    """A `logger_class`: everything as one JSON object a line, access lines in the way of ``--log-format json``."""
+
+    def setup(self, cfg: Any) -> None:
+        """Set Gunicorn's handlers up, again at each reload, and give them our format."""
+        super().setup(cfg)
+        for log in (self.error_log, self.access_log):
+            for handler in log.handlers:
+                # Syslog has a format of its own, and lines that others read.
+                if getattr(handler, "_gunicorn", False) and type(handler).__name__ != "SysLogHandler":
+                    handler.setFormatter(JsonFormatter())
+
+
+class _Supervision(Alone):
+    """What a server tells, in Gunicorn's terms: a worker that is at its limit leaves, and Gunicorn starts another one then."""
+
+    def __init__(self, worker: PronghornWorker) -> None:
+        self._worker = worker
+
+    def serving(self, server: Server, where: Sequence[str]) -> None:
+        self._worker.serving()
+        super().serving(server, where)
+
+    def request_limit_reached(self, server: Server) -> None:
+        self._worker.log.info(
+            "Maximum request limit of %d reached, the worker is replaced.", server.config.limit_max_requests
+        )
+        server.retire(_LINGER)
+
+    def draining(self, server: Server) -> None:
+        """Gunicorn wanted it, or sees it when it is over."""
+
+
+class _GunicornServer(Server):
+    """A server that leaves signals to the worker, and writes its access log as Gunicorn does."""
+
+    def __init__(self, config: Config, worker: PronghornWorker) -> None:
+        super().__init__(config, _Supervision(worker))
+        self._log = worker.log
+
+    async def serve_quietly(self, sockets: Sequence[Any]) -> None:
+        """Serve until `should_exit` is set, without a hand on any signal."""
+        await self._serve(sockets)
+
+    def _access_log(self) -> AccessLog | QuietProbes | None:
+        if isinstance(self._log, JsonLogger):
+            return super()._access_log()
+        access_log = GunicornAccessLog(self._log)
+        path = self.config.health_path
+        return access_log if path is None else QuietProbes(access_log, path)
+
+
+class PronghornWorker(Worker):  # type: ignore[misc]  # Gunicorn has no types
+    """The worker class. Subclasses may set options of `Config` in CONFIG_KWARGS, which go before everything else."""
+
+    CONFIG_KWARGS: ClassVar[dict[str, Any]] = {}
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._server: _GunicornServer | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        # Gunicorn gives half of its timeout, so that one heartbeat may be late.
+        self._beat = min(_BEAT, self.timeout / 2) if self.timeout else _BEAT
+        self._beaten = 0.0
+
+    @classmethod
+    def check_config(cls, cfg: Any, log: Any) -> None:
+        """Complain before anything is started. Called by the arbiter, which prints a RuntimeError and exits with 1."""
+        if cfg.proxy_protocol not in {False, "off"}:
+            raise RuntimeError(
+                "proxy_protocol: the PROXY protocol is not supported by Pronghorn. Let the proxy send X-Forwarded-For"
+            )
+        if "protocol" in cfg.settings and cfg.protocol != "http":
+            raise RuntimeError(
+                f"protocol: Pronghorn speaks HTTP, not {cfg.protocol}. Use proxy_pass in nginx"
+            )
+        try:
+            found = cls._resolve(cfg, log, _failed(""))
+            cls._config(found)
+        except UserError as exc:
+            raise RuntimeError(str(exc)) from None
+        for warning in found.warnings:
+            log.warning("%s", warning)
+        for name, instead in _IDLE.items():
+            if name in cfg.settings and not _at_default(cfg, name):
+                log.warning("%s has no effect with Pronghorn's workers: %s.", name, instead)
+
+    @classmethod
+    def _resolve(cls, cfg: Any, log: Any, app: Callable[..., Any]) -> Resolution:
+        """What the environment, pyproject.toml and Gunicorn's settings say, in the end Gunicorn's."""
+        # What is Gunicorn's alone is not looked up anywhere else.
+        own: dict[str, Any] = {
+            "app": app,
+            "workers": 1,
+            "reload": False,
+            "preload": False,
+            "fd": None,
+            "uds": None,
+            "log_config": None,
+            "access_log": _logs_access(cfg, log),
+        }
+        found = resolve(own, os.environ, Path.cwd())
+        for name, (option, read) in _SETTINGS.items():
+            if name not in cfg.settings:  # of a later Gunicorn than this one
+                continue
+            ours = found.sources[option] not in {DEFAULT, "FORWARDED_ALLOW_IPS"}
+            if not (ours and _at_default(cfg, name)):
+                found.values[option], found.sources[option] = read(getattr(cfg, name)), f"{name} of Gunicorn"
+        if cfg.is_ssl:
+            found.values["ssl_context_factory"] = lambda _, usual: cfg.ssl_context(cfg, usual)
+        return found
+
+    @classmethod
+    def _config(cls, found: Resolution) -> Config:
+        return Config(**{**found.values, **cls.CONFIG_KWARGS}, environ={})
+
+    # In the worker's process.
+
+    def load_wsgi(self) -> None:
+        """Import the application. With --reload, one that is no Python yet is replaced by its error until it is saved again."""
+        try:
+            self.wsgi = self.app.wsgi()
+        except SyntaxError as exc:
+            if not self.cfg.reload:
+                raise
+            self.log.exception("The application is no Python")
+            if self.reloader is not None and exc.filename is not None:
+                self.reloader.add_extra_file(exc.filename)
+            self.wsgi = _failed("".join(traceback.format_exception(exc)))
+
+    def init_signals(self) -> None:
+        """Handlers of Python's, not of the loop's: they have to be heard when the loop is blocked."""
+        for number in self.SIGNALS:
+            signal.signal(number, signal.SIG_DFL)
+        handlers = {
+            signal.SIGTERM: self.handle_exit,
+            signal.SIGINT: self.handle_quit,
+            signal.SIGQUIT: self.handle_quit,
+            signal.SIGABRT: self.handle_abort,
+            signal.SIGUSR1: self.handle_usr1,
+            signal.SIGWINCH: self.handle_winch,
+        }
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+            signal.siginterrupt(number, False)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """SIGTERM: finish what has begun."""
+        self.alive = False
+        if self._server is not None:
+            self._server.retire(_LINGER)
+
+    def handle_quit(self, sig: int, frame: FrameType | None) -> None:
+        """SIGQUIT and SIGINT: go now, without the application's shutdown; out of a blocked loop as well."""
+        self.alive = False
+        self.cfg.worker_int(self)
+        if self._server is None or self._silence() > 2 * self._beat:
+            sys.exit(0)
+        if not self._server.force_exit:
+            self._server.force_exit = True
+            again = threading.Timer(2 * self._beat, os.kill, (os.getpid(), sig))
+            again.daemon = True
+            again.start()
+
+    def handle_abort(self, sig: int, frame: FrameType | None) -> None:
+        """SIGABRT: nothing was heard of the loop for longer than `timeout`. Say where it is, and go."""
+        self.alive = False
+        where = "".join(traceback.format_stack(frame)).rstrip("\n")
+        silence = self._silence() if self._beaten else 0.0
+        self.log.critical(
+            "Worker (pid:%s) is aborted, its event loop was blocked for %.1f s in:\n%s",
+            self.pid,
+            silence,
+            where,
+        )
+        self.cfg.worker_abort(self)
+        sys.exit(1)
+
+    def handle_usr1(self, sig: int, frame: FrameType | None) -> None:
+        """SIGUSR1: reopen the log files; in the loop, so that no line is cut in two."""
+        if self._loop is None:
+            self.log.reopen_files()
+        else:
+            self._loop.call_soon_threadsafe(self.log.reopen_files)
+
+    def _silence(self) -> float:
+        """Seconds since the event loop last turned, as far as we know."""
+        return time.monotonic() - self._beaten
+
+    def run(self) -> None:
+        """Serve until told to stop. What keeps the worker from serving is one line, and the code at which Gunicorn gives up."""
+        if not self.alive:
+            return
+        # Gunicorn thinks that a worker which has imported its application is up. It is when it serves.
+        self.booted = False
+        try:
+            config = self._own_config()
+            self._adopt_loggers()
+            self._server = _GunicornServer(config, self)
+            with asyncio.Runner(loop_factory=loop_factory(config)) as runner:
+                runner.run(self._serve(self._server))
+        except UserError as exc:
+            if exc.show_cause and exc.__cause__ is not None:
+                self.log.error("%s", cause_text(exc.__cause__))  # noqa: TRY400  # without our own part
+            self.log.error("%s", exc)  # noqa: TRY400  # one line
+            sys.exit(Arbiter.WORKER_BOOT_ERROR)
+
+    def _own_config(self) -> Config:
+        found = self._resolve(self.cfg, self.log, self.wsgi)
+        if self.max_requests < sys.maxsize:  # the jitter is in it
+            found.values["limit_max_requests"], found.values["limit_max_requests_jitter"] = (
+                self.max_requests,
+                0,
+            )
+        try:
+            return self._config(found)
+        except UserError as exc:
+            found.blame(exc)
+            raise
+
+    def _adopt_loggers(self) -> None:
+        """Let what we log, and what applications log through Uvicorn's names, come out where Gunicorn's own lines do."""
+        error_log = self.log.error_log
+        for name in (logs.ROOT, "uvicorn"):
+            logger = logging.getLogger(name)
+            logger.handlers = list(error_log.handlers)
+            logger.setLevel(error_log.level)
+            logger.propagate = False
+        if isinstance(self.log, JsonLogger):
+            access = logging.getLogger(logs.ACCESS)
+            if self.cfg.accesslog == "-":  # the handler that is written to without a detour through logging
+                access.handlers = [logs.ConsoleHandler("stdout", "json", use_colors=False)]
+            else:
+                access.handlers = list(self.log.access_log.handlers)
+            access.setLevel(logging.INFO)
+            access.propagate = False
+
+    async def _serve(self, server: _GunicornServer) -> None:
+        self._loop = asyncio.get_running_loop()
+        # The reloader, which is a thread, writes into this pipe.
+        self._loop.add_reader(self.PIPE[0], self._changed, server)
+        beating = self._loop.create_task(self._keep_beating(server))
+        try:
+            await server.serve_quietly([sock.sock for sock in self.sockets])
+        finally:
+            beating.cancel()
+            self._loop.remove_reader(self.PIPE[0])
+            # The loop is about to be closed: a signal that comes now has nothing to do.
+            self._server = self._loop = None
+
+    def _changed(self, server: _GunicornServer) -> None:
+        assert self._loop is not None
+        self._loop.remove_reader(self.PIPE[0])
+        server.retire(_LINGER)
+
+    async def _keep_beating(self, server: _GunicornServer) -> None:
+        while True:
+            self._beaten = time.monotonic()
+            self.notify()
+            if self.ppid != os.getppid() and not server.should_exit:
+                self.log.info("Parent changed, shutting down: %s", self)
+                server.should_exit = True
+            await asyncio.sleep(self._beat)
+
+    def serving(self) -> None:
+        """The worker is up. The server has descriptors of its own; Gunicorn's would keep the port open after it has left."""
+        self.booted = True
+        for sock in self.sockets:
+            sock.close()
+
+
+class PronghornH11Worker(PronghornWorker):
+    """In pure Python, for PyPy and for whoever wants the stricter parser."""
+
+    CONFIG_KWARGS: ClassVar[dict[str, Any]] = {"loop": "asyncio", "http": "h11"}
+
+
+class PronghornH2CWorker(PronghornWorker):
+    """HTTP/2 besides HTTP/1.1. Until this version has HTTP/2 it serves HTTP/1.1, and says so at start."""
+
+    CONFIG_KWARGS: ClassVar[dict[str, Any]] = {} if OPTIONS["http2"].later else {"http2": True}
+
+    @classmethod
+    def check_config(cls, cfg: Any, log: Any) -> None:
+        """As for every worker."""
+        super().check_config(cfg, log)
+        if OPTIONS["http2"].later:
+            log.warning("%s: %s, until then it serves HTTP/1.1.", cls.__name__, OPTIONS["http2"].later)
+
+
+# The names of Uvicorn's workers, so that `uvicorn.workers.UvicornWorker` needs one word changed.
+UvicornWorker = PronghornWorker
+UvicornH11Worker = PronghornH11Worker
+UvicornH2CWorker = PronghornH2CWorker
+
+
+def _at_default(cfg: Any, name: str) -> bool:
+    setting = cfg.settings[name]
+    # Each has been through its validator, which makes lists of texts and the like: so has this one.
+    pristine = type(setting)()
+    return bool(setting.get() == pristine.get())
+
+
+def _logs_access(cfg: Any, log: Any) -> bool:
+    """Whether anybody wants to hear of requests: a place for the access log, or a logger with a mind of its own."""
+    return bool(
+        cfg.accesslog
+        or cfg.logconfig
+        or cfg.logconfig_dict
+        or cfg.logconfig_json
+        or (cfg.syslog and not cfg.disable_redirect_access_to_syslog)
+        or type(log).access is not Logger.access
+    )
+
+
+def _failed(text: str) -> ASGIApplication:
+    """An application that answers every request with 500 and this text."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG001  # as ASGI has it
+        if scope["type"] == "http":
+            headers = [(b"content-type", b"text/plain; charset=utf-8")]
+            await send({"type": "http.response.start", "status": 500, "headers": headers})
+            await send({"type": "http.response.body", "body": text.encode()})
+
+    return app
