@@ -3,6 +3,7 @@
 #   docker build -t pronghorn .                                     the example examples/raw
 #   docker build -t mine --build-context app=../mine .              your folder: main.py with `app`, requirements.txt if any
 #   docker build --target test -t pronghorn-test .                  conformance tests on this Python
+#   docker run pronghorn gunicorn                                   the same, with Gunicorn as the process manager
 #
 # docs/deployment.md explains every way to put an application in. There is no `# syntax=` line on purpose: it would fetch
 # a frontend image, and a machine that reaches no registry must be able to build this.
@@ -60,6 +61,9 @@ COPY server/ /src/server/
 RUN /opt/build/bin/python -m pip wheel --quiet --no-index --no-deps --no-build-isolation --wheel-dir /opt/build/wheels /src \
     && pip-install /opt/pronghorn --no-index --no-deps /opt/build/wheels/*.whl
 
+# For whoever starts this image with the command `gunicorn`, which looks for this file in the folder it is started in. The
+# application's own takes its place.
+COPY gunicorn.conf.py /app/
 COPY --from=app / /app/
 RUN python3 -m compileall -q /app
 

@@ -83,6 +83,9 @@ _SETTINGS: Final[Mapping[str, tuple[str, Callable[[Any], Any]]]] = {
     "asgi_lifespan": ("lifespan", str),
 }
 
+#: Those that the arbiter goes by as well, so that no variable can say otherwise.
+_ARBITERS: Final = frozenset({"graceful_timeout"})
+
 #: Settings that change nothing here, and what does it instead. Said once, at start, if they are not at their default.
 _IDLE: Final[Mapping[str, str]] = {
     "worker_connections": "PRONGHORN_LIMIT_CONCURRENCY refuses requests beyond a number with 503",
@@ -207,7 +210,7 @@ class PronghornWorker(Worker):  # type: ignore[misc]  # Gunicorn has no types
         for name, (option, read) in _SETTINGS.items():
             if name not in cfg.settings:  # of a later Gunicorn than this one
                 continue
-            ours = found.sources[option] not in {DEFAULT, "FORWARDED_ALLOW_IPS"}
+            ours = name not in _ARBITERS and found.sources[option] not in {DEFAULT, "FORWARDED_ALLOW_IPS"}
             if not (ours and _at_default(cfg, name)):
                 found.values[option], found.sources[option] = read(getattr(cfg, name)), f"{name} of Gunicorn"
         if cfg.is_ssl:

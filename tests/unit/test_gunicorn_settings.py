@@ -115,6 +115,13 @@ def test_a_variable_counts_where_gunicorn_was_told_nothing(monkeypatch: pytest.M
     assert config(keepalive=9).timeout_keep_alive == 9
 
 
+def test_the_arbiter_kills_at_its_own_timeout_whatever_a_variable_says(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("PRONGHORN_TIMEOUT_GRACEFUL_SHUTDOWN", "60")
+    assert config().timeout_graceful_shutdown == 27
+
+
 def test_what_is_gunicorns_alone_is_not_looked_up_anywhere_else(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {"WORKERS": "7", "UDS": "/x.sock", "RELOAD": "true", "APP": "other:app"}.items():
         monkeypatch.setenv(f"PRONGHORN_{name}", value)
