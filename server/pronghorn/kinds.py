@@ -215,8 +215,9 @@ class Size(Whole):
 
     def from_text(self, text: str) -> int:
         """512M, 512MiB or 1.5G, of 1024 as systemd and container engines have them; nobody agrees on what MB is."""
-        if found := re.fullmatch(r"([0-9]{1,12}(?:\.[0-9]{1,3})?)([KMGT])(?:iB)?", text, re.IGNORECASE):
-            return self.from_data(int(float(found[1]) * self._unit(found[2].upper())))
+        if found := re.fullmatch(r"([0-9]{1,15})(\.[0-9]{1,3})?([KMGT])(?:iB)?", text, re.IGNORECASE):
+            unit = self._unit(found[3].upper())
+            return self.from_data(int(found[1]) * unit + int(float(found[2] or 0) * unit))
         if not re.fullmatch(r"[0-9]{1,18}", text):
             raise ValueError(f"{text!r} is not a size such as 512M or 1.5G")
         return super().from_text(text)

@@ -235,6 +235,7 @@ def test_whole_numbers_survive_being_written(number: int) -> None:
 
 @given(size=st.integers(1024**2, 10**17))
 @example(size=1024**4)
+@example(size=1_241_000_931_573_760)
 def test_sizes_survive_being_written(size: int) -> None:
     kind = kinds.Size()
     assert kind.from_text(kind.show(size)) == size
