@@ -516,6 +516,23 @@ def test_a_port_is_shared_only_among_those_who_say_so(opened: Callable[..., list
         beside([alone], 64)
 
 
+def test_beside_one_that_was_passed_in_is_the_same_socket(
+    opened: Callable[..., list[Listener]], tmp_path: Path
+) -> None:
+    path = str(tmp_path / "app.sock")
+    with socket.socket(socket.AF_UNIX) as given:
+        given.bind(path)
+        given.listen()
+        first = opened(fd=given.fileno())
+        (second,) = beside(first, 64)
+        assert second.sock.gettimeout() == 0
+        assert describe(second, tls=False) == describe(first[0], tls=False)
+        first[0].close()
+        echo_once(second, socket.socket(socket.AF_UNIX), path)
+        second.close()
+    assert Path(path).is_socket()
+
+
 def test_where_there_is_no_such_thing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(socket, "SO_REUSEPORT")
     with pytest.raises(StartupError, match=r"^--reuse-port: this system has no SO_REUSEPORT$"):

@@ -110,13 +110,19 @@ def beside(listeners: Sequence[Listener], backlog: int) -> list[Listener]:
 
     The kernel gives each of them its part of the connections, so that no process is woken in vain and none
     gets many more than the others. Who waits in the backlog of one is lost when that one is closed: keep them
-    open for as long as there may be a successor.
+    open for as long as there may be a successor. Of a listener that was passed in, whose address may be nobody's
+    to bind again, it is the same socket once more.
 
     Raises ``StartupError`` as ``open_listeners`` does.
     """
     opened: list[Listener] = []
     try:
         for listener in listeners:
+            if listener.kind != "tcp":
+                opened.append(
+                    Listener(listener.sock.dup(), listener.kind, listener.address, name=listener.name)
+                )
+                continue
             sockaddr = listener.sock.getsockname()
             try:
                 sock = _listen_tcp(listener.sock.family, sockaddr, backlog, reuse_port=True)
