@@ -90,6 +90,10 @@ bench: ## Compare CPU time per request with other servers, in turns (BENCH_ARGS=
 bench-check: ## Compare instructions per request with the committed numbers (BENCH_ARGS=--update writes them)
 	@exec "$$(scripts/python)" -m scripts.bench.check $(BENCH_ARGS)
 
+.PHONY: drills
+drills: ## Kill, hang, recycle, restart and upgrade workers under load (DRILLS_ARGS="--servers pronghorn --drills kill")
+	@exec "$$(scripts/python)" -m scripts.drills $(DRILLS_ARGS)
+
 ##@ Housekeeping
 
 .PHONY: clean

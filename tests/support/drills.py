@@ -101,6 +101,22 @@ class Run:
             await asyncio.sleep(0.02)
         return time.monotonic() - begun
 
+    async def begin(self) -> None:
+        """Until its workers serve; an AssertionError with what it said if they never do."""
+        await self.expect(
+            "it serves", lambda: len(self.workers()) == WORKERS or self.process.poll() is not None
+        )
+        if len(self.workers()) != WORKERS:
+            raise AssertionError(f"{self.server.name} did not start:\n{self.log[-2000:]}")
+
+    async def look(self, seconds: float) -> None:
+        """Wait; what a worker holds that hangs and that nobody killed is looked at meanwhile."""
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            if self.victim:
+                self.inside |= kernel.clients(self.victim)
+            await asyncio.sleep(0.05)
+
     async def expect_workers(
         self, count: int = WORKERS, without: frozenset[int] = frozenset()
     ) -> float | None:
@@ -263,16 +279,12 @@ DRILLS = {
 async def hold(server: Server, drill: Drill, python: Path, load: Load | None = None) -> Outcome:
     """One drill of one server, on a free port of the loopback interface."""
     with started(server, drill.name, python) as run:
-        if await run.expect_workers() is None:
-            raise AssertionError(f"{server.name} did not start:\n{run.log[-2000:]}")
+        await run.begin()
         async with Steady(("127.0.0.1", run.port), load or Load()) as steady:
             await asyncio.sleep(_BEFORE)
             await drill.act(run)
-            await asyncio.sleep(drill.after)
+            await run.look(drill.after)
         counts = steady.counts()
-        if drill.harms and run.victim:
-            # One that nobody killed went on to hold what came.
-            run.inside |= kernel.clients(run.victim)
         await _stop(run)
         excused = [failure for failure in counts.failures if _excused(failure, run, drill)]
         outside = [failure for failure in counts.failures if failure not in excused]
@@ -311,12 +323,18 @@ async def _stop(run: Run) -> None:
 
 
 @contextlib.contextmanager
-def started(server: Server, drill: str, python: Path, more: str = "") -> Iterator[Run]:
-    """A server on a free port, in a session of its own, of which nothing is left at the end of the block."""
+def started(
+    server: Server, drill: str, python: Path, *, more: str = "", app: str = "drill_app:app", source: str = ""
+) -> Iterator[Run]:
+    """A server on a free port, in a session of its own, of which nothing is left at the end of the block.
+
+    `source` is the text of one more module, `large`, which may wrap the drills' application.
+    """
     with tempfile.TemporaryDirectory(prefix="ph-drill-") as name, contextlib.ExitStack() as stack:
         folder = Path(name)
         (folder / "workers").mkdir()
         shutil.copy(_APP, folder)
+        (folder / "large.py").write_text(source)
         environment = {
             **{
                 key: value
@@ -330,7 +348,7 @@ def started(server: Server, drill: str, python: Path, more: str = "") -> Iterato
         port = _free_port()
         log = stack.enter_context((folder / "log").open("wb"))
         process = subprocess.Popen(
-            [*server.words(python, port, drill), *more.split()],
+            [*server.words(python, port, drill, app), *more.split()],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,

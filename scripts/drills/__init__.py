@@ -1,0 +1,1 @@
+"""`make drills`: what befalls servers with several workers while they are under load. docs/operations.md says how to read it."""
