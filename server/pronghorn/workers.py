@@ -260,18 +260,22 @@ class PronghornWorker(Worker):  # type: ignore[misc]  # Gunicorn has no types
     def handle_quit(self, sig: int, frame: FrameType | None) -> None:
         """SIGQUIT and SIGINT: go now, without the application's shutdown; out of a blocked loop as well."""
         self.alive = False
-        self.cfg.worker_int(self)
-        if self._server is None or self._silence() > 2 * self._beat:
+        first = self._server is None or not self._server.force_exit
+        if first:
+            self.cfg.worker_int(self)
+        if self._server is None:
             sys.exit(0)
-        if not self._server.force_exit:
-            self._server.force_exit = True
+        self._server.force_exit = True
+        if self._silence() > 2 * self._beat:
+            # Out of what blocks the loop. If the loop goes on in spite of it, as uvloop may, it finds that it has to end.
+            sys.exit(0)
+        if first:
             again = threading.Timer(2 * self._beat, os.kill, (os.getpid(), sig))
             again.daemon = True
             again.start()
 
     def handle_abort(self, sig: int, frame: FrameType | None) -> None:
         """SIGABRT: nothing was heard of the loop for longer than `timeout`. Say where it is, and go."""
-        self.alive = False
         where = "".join(traceback.format_stack(frame)).rstrip("\n")
         silence = self._silence() if self._beaten else 0.0
         self.log.critical(
@@ -281,7 +285,10 @@ class PronghornWorker(Worker):  # type: ignore[misc]  # Gunicorn has no types
             where,
         )
         self.cfg.worker_abort(self)
-        sys.exit(1)
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+        # Not by an exception: it would come out of whatever blocks, and that, or uvloop, may go on in spite of it.
+        os._exit(1)
 
     def handle_usr1(self, sig: int, frame: FrameType | None) -> None:
         """SIGUSR1: reopen the log files; in the loop, so that no line is cut in two."""
