@@ -11,7 +11,7 @@ from pathlib import Path
 from scripts.bench import environment
 from scripts.drills import memory, report
 from scripts.drills.report import Drilled, Results
-from tests.support.drill_servers import SERVERS, Server
+from tests.support.drill_servers import COMPARED, SERVERS, Server
 from tests.support.drills import DRILLS, Drill, Outcome, hold
 from tests.support.steady import Load
 
@@ -29,7 +29,9 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         epilog=EPILOGUE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--servers", default=",".join(SERVERS), metavar="NAME,...", help="default: all")
+    parser.add_argument(
+        "--servers", default=",".join(COMPARED), metavar="NAME,...", help=f"default: {', '.join(COMPARED)}"
+    )
     parser.add_argument("--drills", default=",".join(DRILLS), metavar="NAME,...", help="default: all")
     parser.add_argument(
         "--no-memory", dest="memory", action="store_false", help="leave out the memory of the workers"

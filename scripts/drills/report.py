@@ -29,10 +29,11 @@ class Drilled:
 
     @property
     def kept(self) -> bool:
-        """Whether the contract was kept in each drill that it can do."""
+        """Whether the contract was kept in each drill in which it is expected to be."""
         return all(
             drill in self.server.lacks if isinstance(outcome, str) else not outcome.complaints()
             for drill, outcome in self.outcomes.items()
+            if drill not in self.server.breaks
         )
 
 
@@ -73,7 +74,8 @@ def _remarks(outcome: Outcome) -> str:
         for fate, count in outcome.counts.fates.items()
         if fate not in (Fate.ANSWERED, Fate.REFUSED) or (outcome.drill.ends and fate is Fate.REFUSED)
     ]
-    return "; ".join([*facts, *fates, *outcome.problems])
+    expected = [reason] if (reason := outcome.server.breaks.get(outcome.drill.name)) else []
+    return "; ".join([*facts, *fates, *outcome.problems, *expected])
 
 
 def memory_table(memory: Sequence[Memory]) -> Grid:

@@ -29,6 +29,8 @@ class Server:
     command: str
     options: Mapping[str, str] = field(default_factory=dict)
     lacks: Mapping[str, str] = field(default_factory=dict)
+    #: Where the contract is not expected to be kept, and why.
+    breaks: Mapping[str, str] = field(default_factory=dict)
     farewell: signal.Signals | None = None
     ended: tuple[int, ...] = (0, -signal.SIGTERM)
     #: Whether what it writes is ours to answer for: no traceback is in it.
@@ -63,6 +65,9 @@ def _gunicorn(name: str, worker: str, *, ours: bool = False) -> Server:
         f"--timeout {SILENCE} --keep-alive 5 --log-level info --no-control-socket",
         options={"requests": "--max-requests 300 --max-requests-jitter 100"},
         lacks={"memory": "no limit for the memory of a worker"},
+        breaks={
+            "hup-broken": "Gunicorn tells the old workers to go before the new ones serve, and ends if these do not start"
+        },
         # What its documentation has the operator do: the old one goes on until it is told to leave.
         farewell=signal.SIGTERM,
         ended=(0,),
@@ -71,11 +76,15 @@ def _gunicorn(name: str, worker: str, *, ours: bool = False) -> Server:
     )
 
 
+#: Those who stand beside each other in a table.
+COMPARED = ("pronghorn", "gunicorn+pronghorn", "gunicorn+uvicorn", "uvicorn", "granian")
+
 SERVERS = {
     server.name: server
     for server in (
         _pronghorn("pronghorn"),
         _pronghorn("pronghorn-reuse-port", "--reuse-port"),
+        _pronghorn("pronghorn-preload", "--preload"),
         _gunicorn("gunicorn+pronghorn", "pronghorn.workers.PronghornWorker", ours=True),
         _gunicorn("gunicorn+uvicorn", "uvicorn.workers.UvicornWorker"),
         Server(
@@ -85,6 +94,7 @@ SERVERS = {
             options={"requests": "--limit-max-requests 300 --limit-max-requests-jitter 100"},
             lacks={
                 "upgrade": "no SIGUSR2",
+                "upgrade-broken": "no SIGUSR2",
                 "memory": "no limit for the memory of a worker",
             },
         ),
@@ -96,6 +106,7 @@ SERVERS = {
             lacks={
                 "resize": "no SIGTTIN and SIGTTOU",
                 "upgrade": "no SIGUSR2",
+                "upgrade-broken": "no SIGUSR2",
                 "requests": "no limit for the requests of a worker",
             },
         ),

@@ -36,6 +36,8 @@ _SHAMEFUL = re.compile(r"Traceback|never retrieved|was destroyed|Exception ignor
 PATIENCE = 30.0
 #: Seconds without any answer that are an outage, far above what a busy machine makes of a moment.
 OUTAGE = 2.0
+#: Seconds that a new version which cannot start has to do harm.
+_BROKEN = 4.0
 #: Seconds of load before the event.
 _BEFORE = 0.7
 
@@ -140,6 +142,7 @@ class Drill:
     """An event. `act` causes it and waits for what has to come about; for `after` seconds more it is looked at.
 
     `harms`: a worker is killed or has to be, so that what is inside it may fail. `ends`: the whole server goes.
+    `raises`: the application does, and a traceback in the log is right.
     """
 
     name: str
@@ -147,6 +150,7 @@ class Drill:
     act: Callable[[Run], Awaitable[None]]
     harms: bool = False
     ends: bool = False
+    raises: bool = False
     after: float = 1.0
 
 
@@ -213,6 +217,31 @@ async def _hup(run: Run) -> None:
         run.facts["last old worker gone"] = took
 
 
+async def _broken(run: Run, number: signal.Signals) -> frozenset[int]:
+    """A new version of the application that cannot be imported, and the signal to take it; those who have to serve on."""
+    old = frozenset(run.workers())
+    (run.folder / "drill_app.py").write_text("raise RuntimeError('a version that does not start')\n")
+    run.signal(number)
+    await run.look(_BROKEN)
+    if run.workers() != old:
+        run.problems.append(f"{len(old - run.workers())} of {len(old)} workers did not serve on")
+    shutil.copy(_APP, run.folder)
+    return old
+
+
+async def _hup_broken(run: Run) -> None:
+    old = await _broken(run, signal.SIGHUP)
+    if kernel.alive(run.main):
+        run.signal(signal.SIGHUP)
+        await run.expect_workers(without=old)
+
+
+async def _upgrade_broken(run: Run) -> None:
+    await _broken(run, signal.SIGUSR2)
+    if run.process.poll() is not None:
+        run.problems.append("the supervisor is gone")
+
+
 async def _resize(run: Run) -> None:
     run.signal(signal.SIGTTIN)
     await run.expect_workers(WORKERS + 1)
@@ -264,8 +293,10 @@ DRILLS = {
         Drill("block", "blocked loop: time.sleep", _hang("/block"), harms=True),
         Drill("spin", "blocked loop: busy in C", _hang("/spin"), harms=True),
         Drill("hup", "HUP", _hup),
+        Drill("hup-broken", "HUP, the new version fails; then one that works", _hup_broken, raises=True),
         Drill("resize", "TTIN, then TTOU", _resize),
         Drill("upgrade", "USR2", _upgrade),
+        Drill("upgrade-broken", "USR2, the new version fails", _upgrade_broken, raises=True),
         Drill("requests", "recycled by requests", _requests),
         Drill("memory", "recycled by memory", _memory),
         Drill("term", "TERM of the whole", _term, ends=True, after=0.2),
@@ -285,7 +316,7 @@ async def hold(server: Server, drill: Drill, python: Path, load: Load | None = N
             await drill.act(run)
             await run.look(drill.after)
         counts = steady.counts()
-        await _stop(run)
+        await _stop(run, drill)
         excused = [failure for failure in counts.failures if _excused(failure, run, drill)]
         outside = [failure for failure in counts.failures if failure not in excused]
         return Outcome(server, drill, counts, excused, outside, run.facts, run.problems, run.log)
@@ -298,7 +329,7 @@ def _excused(failure: Failure, run: Run, drill: Drill) -> bool:
     return failure.fate is Fate.REFUSED or (failure.fate is Fate.UNANSWERED and failure.due > run.stopped)
 
 
-async def _stop(run: Run) -> None:
+async def _stop(run: Run, drill: Drill) -> None:
     """SIGTERM, unless it has ended; and what is left then."""
     begun = kernel.session(run.process.pid)
     zombies = [pid for pid, state in begun.items() if state == "Z" and kernel.parent(pid) == run.main]
@@ -318,7 +349,7 @@ async def _stop(run: Run) -> None:
         await run.expect(
             "nothing is left behind", lambda: not any(map(kernel.alive, kernel.session(run.process.pid))), 3
         )
-    if run.server.ours and (match := _SHAMEFUL.search(run.log)):
+    if run.server.ours and not drill.raises and (match := _SHAMEFUL.search(run.log)):
         run.problems.append(f"its log has: {match[0]}")
 
 
@@ -348,7 +379,8 @@ def started(
         port = _free_port()
         log = stack.enter_context((folder / "log").open("wb"))
         process = subprocess.Popen(
-            [*server.words(python, port, drill, app), *more.split()],
+            # It is told to go when we are killed ourselves.
+            ["setpriv", "--pdeathsig", "TERM", *server.words(python, port, drill, app), *more.split()],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
