@@ -104,46 +104,43 @@ class Pace:
 
 
 class Outbox:
-    """Collects what is to be written, up to `LARGE` bytes; whoever writes sees to it that `flush` is called."""
+    """Collects what is to be written: `write` puts a piece in, and whoever does so sees to it that a flush follows."""
 
-    __slots__ = ("_pieces", "_size", "_transport", "scheduled")
+    __slots__ = ("_pieces", "_size", "_transport", "scheduled", "write")
 
     def __init__(self, transport: asyncio.Transport) -> None:
         self._transport = transport
         self._pieces: list[bytes] = []
+        #: A method of the list itself: nothing is called more often.
+        self.write = self._pieces.append
         self._size = 0
         #: Whether a call of `flush` is on its way already; for the owner to set.
         self.scheduled = False
 
-    def write(self, data: bytes) -> None:
-        size = len(data)
-        if size >= LARGE:
-            # Not worth a copy.
-            self._write_out()
-            self._transport.write(data)
-            return
-        self._pieces.append(data)
+    def grew(self, size: int) -> None:
+        """`size` more bytes of a body are in. Hands everything over once it is much, and what is large without a copy."""
         self._size += size
-        if self._size >= LARGE:
-            self._write_out()
+        if size >= LARGE:
+            for piece in self._pieces:
+                self._transport.write(piece)
+            self.clear()
+        elif self._size >= LARGE:
+            self.flush()
 
     def flush(self) -> None:
         """Hand everything to the transport."""
         self.scheduled = False
-        if self._size:
-            self._write_out()
+        pieces = self._pieces
+        if pieces:
+            data = b"".join(pieces)  # of a single piece that is the piece, without a copy
+            pieces.clear()
+            self._size = 0
+            self._transport.write(data)
 
     def clear(self) -> None:
         """Forget what was not handed over yet."""
         self._pieces.clear()
         self._size = 0
-
-    def _write_out(self) -> None:
-        data = b"".join(self._pieces)  # of a single piece that is the piece, without a copy
-        self._pieces.clear()
-        self._size = 0
-        if data:
-            self._transport.write(data)
 
 
 class WriteGate:

@@ -19,7 +19,7 @@ from typing import Any, Final
 from pronghorn.asgi.http import HttpCycle
 from pronghorn.asgi.scope import ScopeTemplate
 from pronghorn.asgi.states import COMPLETE, HELD, OPEN
-from pronghorn.wire.h1_response import H1Response
+from pronghorn.wire.h1_response import LARGE, H1Response
 from pronghorn.wire.ports import FilePart, Headers, RequestError, RequestHead
 
 from . import files
@@ -356,18 +356,23 @@ class H1Connection:
         if not cycle.ended and not self._worth_keeping(cycle):
             self._response.keep_alive = False
         size = self._response.respond(cycle.head, status, headers, body)
+        if size >= LARGE:
+            self._out.grew(size)
         self._finished()
         return size
 
     def begin(self, status: int, headers: Headers, body: bytes) -> int:
         assert self._active is not None
         size = self._response.begin(self._active.head, status, headers, body)
+        self._out.grew(size)
         self._flush_soon()
         return size
 
     def chunk(self, data: bytes) -> int:
         size = self._response.chunk(data)
-        if not self._out.scheduled:
+        out = self._out
+        out.grew(size)
+        if not out.scheduled:
             self._flush_soon()
         return size
 

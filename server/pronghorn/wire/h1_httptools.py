@@ -46,12 +46,14 @@ class HttptoolsParser(HeadBuilder):
         "_state",
         "_target",
         "_upgrading",
+        "idle",
     )
 
     def __init__(self, inbound: Inbound, limits: RequestLimits) -> None:
         super().__init__(limits)
         self._inbound = inbound
         self._state = _BETWEEN
+        self.idle = True  # whether that is the state; asked for after every response
         self._target = b""
         self._pending = 0  # bytes fed since the head that is unfinished was first seen to be so
         self._large = False  # whether a head in the current read can be over its limit of bytes at all
@@ -68,10 +70,6 @@ class HttptoolsParser(HeadBuilder):
         self._left = 0
         self._upgrading: RequestHead | None = None
         self._parser = httptools.HttpRequestParser(self)
-
-    @property
-    def idle(self) -> bool:
-        return self._state == _BETWEEN
 
     def close(self) -> None:
         del self._inbound, self._parser  # and llhttp's own object holds this one
@@ -133,7 +131,7 @@ class HttptoolsParser(HeadBuilder):
         if self._after:
             self._begin = self._end_of_previous()
         self._state = _IN_HEAD
-        self._pending = 0
+        self.idle = False
 
     def on_url(self, piece: bytes) -> None:
         self._target += piece
@@ -180,7 +178,7 @@ class HttptoolsParser(HeadBuilder):
             self._chunks = None
             self.reset()  # of trailer fields, which were checked
         self._state = _BETWEEN
-        self._after = True
+        self.idle = self._after = True
         self._inbound.on_end()
 
     # The rest.
@@ -249,6 +247,7 @@ class HttptoolsParser(HeadBuilder):
 
     def _fail(self, error: RequestError) -> None:
         self._state = _LOST
+        self.idle = False
         self._inbound.on_lost(error)
 
 

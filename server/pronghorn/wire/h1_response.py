@@ -64,6 +64,7 @@ class H1Response:
         "_defaults",
         "_framing",
         "_length",
+        "_lengths",
         "_own_date",
         "_own_server",
         "_write",
@@ -76,6 +77,7 @@ class H1Response:
         self._write = write
         self._defaults = defaults
         self._cache = cache
+        self._lengths = cache.lengths
         self._framing = _NONE
         self._length: int | None = None
         self._close_wanted = False
@@ -95,15 +97,15 @@ class H1Response:
             # RFC 9110 §9.3.2: the fields of the GET response, its length included, but no content.
             self._framing = _NONE
             if status not in _BODILESS:
-                lines.append(b"content-length: %d\r\n" % (size if length is None else length))
+                lines.append(self._lengths[size if length is None else length])
             size = 0
         elif status in _BODILESS:
             self._frame_bodiless(lines, status, length)
             size = 0
         elif length is None or length == size:
-            lines.append(b"content-length: %d\r\n" % size)
+            lines.append(self._lengths[size])
         else:
-            lines.append(b"content-length: %d\r\n" % length)
+            lines.append(self._lengths[length])
             if size > length:
                 self.excess = size - length
                 body = body[:length]
@@ -130,13 +132,13 @@ class H1Response:
         if request.method == "HEAD":
             self._framing = _NONE
             if length is not None and status not in _BODILESS:
-                lines.append(b"content-length: %d\r\n" % length)
+                lines.append(self._lengths[length])
         elif status in _BODILESS:
             self._frame_bodiless(lines, status, length)
         elif length is not None:
             self._framing = _LENGTH_GIVEN
             self.missing = length
-            lines.append(b"content-length: %d\r\n" % length)
+            lines.append(self._lengths[length])
         elif request.http_version == "1.1":
             self._framing = _CHUNKED
             lines.append(b"transfer-encoding: chunked\r\n")
@@ -290,7 +292,7 @@ class H1Response:
             lines.append(b"content-length: 0\r\n")
         elif status == 304 and length is not None:
             # §15.4.5 allows the length that a 200 would have had; §8.6 forbids the field with 204.
-            lines.append(b"content-length: %d\r\n" % length)
+            lines.append(self._lengths[length])
 
     def _persistence(self, lines: list[bytes]) -> None:
         """Say what HTTP/1.1 does not imply: that this is the last response, or to HTTP/1.0 that it is not."""

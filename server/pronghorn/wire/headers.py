@@ -78,9 +78,13 @@ def http_date(now: float | None) -> bytes:
 
 
 class FieldCache(dict[tuple[bytes, bytes], bytes]):
-    """Lines of fields that were checked before, by ``(name, value)``."""
+    """Lines of fields that were checked before, by ``(name, value)``; `lengths` has those of Content-Length."""
 
-    __slots__ = ()
+    __slots__ = ("lengths",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lengths = LengthLines()
 
     def add(self, name: bytes, value: bytes) -> bytes:
         """Check a field that is not there yet; returns its line and keeps it. Raises `InvalidResponse`."""
@@ -89,6 +93,19 @@ class FieldCache(dict[tuple[bytes, bytes], bytes]):
             if len(self) >= _CACHED_FIELDS:
                 self.clear()
             self[name, value] = line
+        return line
+
+
+class LengthLines(dict[int, bytes]):
+    """Lines of Content-Length by what they say, made when they are first asked for; a service has its favourite lengths."""
+
+    __slots__ = ()
+
+    def __missing__(self, length: int) -> bytes:
+        line = b"content-length: %d\r\n" % length
+        if len(self) >= _CACHED_FIELDS:
+            self.clear()
+        self[length] = line
         return line
 
 
