@@ -29,7 +29,6 @@ from pronghorn.headings import (
     WORKERS,
 )
 
-_RELOAD = "auto-reload comes with a later version"
 _WEBSOCKETS = "WebSockets come with a later version"
 
 
@@ -136,14 +135,11 @@ class Config:
     )
 
     # Development
-    reload: bool = DEVELOPMENT.option(
-        kinds.Flag(), default=False, later=_RELOAD, help="Restart when a source file changes."
-    )
+    reload: bool = DEVELOPMENT.option(kinds.Flag(), default=False, help="Restart when a source file changes.")
     reload_dirs: list[str] = DEVELOPMENT.option(
         kinds.Words(metavar="PATH"),
         default=[],
         flag="--reload-dir",
-        later=_RELOAD,
         default_text="current folder",
         help="Watch this folder. May be repeated.",
     )
@@ -151,18 +147,16 @@ class Config:
         kinds.Words(metavar="GLOB"),
         default=["*.py"],
         flag="--reload-include",
-        later=_RELOAD,
         help="Watch files of this pattern. May be repeated.",
     )
     reload_excludes: list[str] = DEVELOPMENT.option(
         kinds.Words(metavar="GLOB"),
         default=[],
         flag="--reload-exclude",
-        later=_RELOAD,
         help="Do not watch files of this pattern. May be repeated.",
     )
     reload_delay: int | float = DEVELOPMENT.option(
-        kinds.Seconds(), default=0.25, later=_RELOAD, help="Seconds between a change and the restart."
+        kinds.Seconds(), default=0.25, help="Seconds between a change and the restart."
     )
 
     # Logging

@@ -82,15 +82,20 @@ def abandon(grace: float | None) -> None:
     signal.setitimer(signal.ITIMER_REAL, (_ORPHAN if grace is None else grace) + 1)
 
 
-def work(channel: Channel, start: Start) -> None:
+def work(channel: Channel, start: Start, listeners: Sequence[int]) -> None:
     """Serve until told to stop. Raises UserError if that cannot even begin."""
     faulthandler.register(signal.SIGUSR2, file=channel.fileno())
-    sockets = [socket.socket(fileno=descriptor) for descriptor in start.listeners]
+    sockets = [socket.socket(fileno=descriptor) for descriptor in listeners]
+    for descriptor in (channel.fileno(), *listeners):
+        os.set_inheritable(descriptor, False)  # not for what the application starts
     Server(start.config, Link(channel, start.beat)).run(sockets)
 
 
-def begin(channel: Channel) -> None:
-    """Do what the first frame says. Raises SystemExit with the exit code of an error, which the supervisor has been told."""
+def begin(channel: Channel, passed: Sequence[int] = ()) -> None:
+    """Do what the first frame says; `passed` are listening sockets that did not come by inheritance.
+
+    Raises SystemExit with the exit code of an error, which the supervisor has been told.
+    """
     try:
         start = channel.receive_start()
     except EOFError:
@@ -105,7 +110,7 @@ def begin(channel: Channel) -> None:
         if start.preload:
             preload(channel, start, begin)
         else:
-            work(channel, start)
+            work(channel, start, passed or start.listeners)
     except UserError as exc:
         if exc.show_cause and exc.__cause__ is not None:
             print(cause_text(exc.__cause__), file=sys.stderr, flush=True)  # noqa: T201  # as the command does

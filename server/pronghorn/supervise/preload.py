@@ -1,7 +1,7 @@
 """The process that imports the application once, for ``--preload``, and is forked into the workers.
 
-It serves nothing and stays small in words: told to fork, with the descriptor of a channel beside the message, it answers with the
-number of the new process; and because it is their parent, it tells of their ends. The supervisor itself imports nothing even
+It serves nothing and stays small in words: told to fork, with the descriptors of a channel and of listening sockets beside the
+message, it answers with the number of the new process; and because it is their parent, it tells of their ends. The supervisor itself imports nothing even
 so (docs/adr/0022): a restart is another process like this one, and if that cannot import the new code, this one goes on.
 
 `gc.freeze` keeps the collector from writing into what was imported: each page that is written to is a copy of its own.
@@ -17,7 +17,7 @@ import signal
 import socket
 import sys
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from types import FrameType
 from typing import Final
 
@@ -27,9 +27,11 @@ from pronghorn.observe import logs
 from .channel import Channel, Start
 
 _ENOUGH: Final = 4096
+#: Descriptors beside one message: a channel, and listening sockets. The kernel's own limit is 253.
+_MOST: Final = 253
 
 
-def preload(channel: Channel, start: Start, work: Callable[[Channel], None]) -> None:
+def preload(channel: Channel, start: Start, work: Callable[[Channel, Sequence[int]], None]) -> None:
     """Import, then fork until the supervisor is gone or has no use for this any more; `work` is what the forked do.
 
     Raises UserError where the application cannot be imported.
@@ -58,18 +60,17 @@ def preload(channel: Channel, start: Start, work: Callable[[Channel], None]) -> 
                     with contextlib.suppress(BlockingIOError):
                         wakeup.recv(_ENOUGH)
                     continue
-                data, descriptors, _, _ = socket.recv_fds(channel.sock, _ENOUGH, 1)
+                data, descriptors, _, _ = socket.recv_fds(channel.sock, _ENOUGH, _MOST)
                 if not data:
                     return  # the supervisor is gone; the kernel tells the workers, whose parent this was
+                pid = os.fork()
+                if not pid:
+                    waiting.close()
+                    channel.close()
+                    _become_worker(descriptors, work)
                 for descriptor in descriptors:
-                    theirs = Channel(socket.socket(fileno=descriptor))
-                    pid = os.fork()
-                    if not pid:
-                        waiting.close()
-                        channel.close()
-                        _become_worker(theirs, work)
-                    theirs.close()
-                    channel.send({"forked": pid})
+                    os.close(descriptor)
+                channel.send({"forked": pid})
             _report_ends(channel)
 
 
@@ -82,14 +83,14 @@ def _report_ends(channel: Channel) -> None:
             channel.send({"ended": [pid, os.waitstatus_to_exitcode(status)]})
 
 
-def _become_worker(channel: Channel, work: Callable[[Channel], None]) -> None:
+def _become_worker(descriptors: Sequence[int], work: Callable[[Channel, Sequence[int]], None]) -> None:
     """What the parent had set up for itself is not for us, and what follows on its stack is not either."""
     signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     code = 0
     try:
-        work(channel)
+        work(Channel(socket.socket(fileno=descriptors[0])), descriptors[1:])
     except SystemExit as exc:
         code = exc.code if isinstance(exc.code, int) else 1
     except BaseException:  # noqa: BLE001  # this is the end of the process, whatever it was

@@ -111,11 +111,11 @@ class Preloader(Process):
         ended, self.ended = self.ended, []
         return ended
 
-    def fork(self, now: float) -> tuple[int, Channel]:
+    def fork(self, listeners: Sequence[int], now: float) -> tuple[int, Channel]:
         """A new process and our end of its channel. Raises OSError where there is none, after a while."""
         ours, theirs = Channel.pair()
         try:
-            socket.send_fds(self.channel.sock, [b"fork"], [theirs.fileno()])
+            socket.send_fds(self.channel.sock, [b"fork"], [theirs.fileno(), *listeners])
         finally:
             theirs.close()
         give_up = time.monotonic() + _FORK
@@ -142,7 +142,7 @@ def start_worker(
 
     Raises OSError if there can be no more processes, and UsageError for a configuration that cannot be handed over.
     """
-    pid, channel = _spawn(listeners) if preloader is None else preloader.fork(now)
+    pid, channel = _spawn(listeners) if preloader is None else preloader.fork(listeners, now)
     lifetime = config.limit_worker_lifetime
     if lifetime is not None:
         lifetime += random.random() * config.limit_worker_lifetime_jitter  # noqa: S311  # spread, not secrecy
@@ -160,13 +160,13 @@ def start_worker(
     return process
 
 
-def start_preloader(config: Config, listeners: Sequence[int], *, generation: int, now: float) -> Preloader:
+def start_preloader(config: Config, *, generation: int, now: float) -> Preloader:
     """Start a process to fork workers from. Raises as `start_worker` does."""
-    pid, channel = _spawn(listeners)
+    pid, channel = _spawn(())
     process = Preloader(
         pid=pid, slot=-1, channel=channel, generation=generation, lifetime=None, **_times(now)
     )
-    _hand_over(process, config, listeners, parent=os.getpid(), preload=True)
+    _hand_over(process, config, (), parent=os.getpid(), preload=True)
     return process
 
 
@@ -184,7 +184,7 @@ def _spawn(listeners: Sequence[int]) -> tuple[int, Channel]:
             os.environ,
             # A descriptor duplicated onto itself is one that is inherited: posix_spawn(3).
             file_actions=[(os.POSIX_SPAWN_DUP2, number, number) for number in (theirs.fileno(), *listeners)],
-            setsigdef=[number for number in signal.valid_signals() if number not in _UNTOUCHABLE],
+            setsigdef=[number for number in signal.valid_signals() if number not in UNTOUCHABLE],
             setsigmask=[],
         )
     finally:
@@ -217,7 +217,8 @@ def _hand_over(
         ) from exc
 
 
-_UNTOUCHABLE = (signal.SIGKILL, signal.SIGSTOP)
+#: Signals whose handling cannot be set.
+UNTOUCHABLE = (signal.SIGKILL, signal.SIGSTOP)
 
 
 def _interpreter_flags() -> list[str]:

@@ -1,4 +1,4 @@
-"""Many workers, looked after for months: their starts and ends, signals, and what is worth a log line.
+"""Many workers, looked after for months: what their starts and ends mean, signals, and what is worth a log line.
 
 The supervisor owns the listening sockets and never imports the application, so that there is little in it that could leak or
 crash. It waits for signals and for words of its workers, takes a `Snapshot`, and does what `policy.decide` says. A worker that
@@ -22,12 +22,14 @@ from typing import Final
 
 from pronghorn.config import Config
 from pronghorn.errors import StartupError, UsageError, UserError
-from pronghorn.net.sockets import Listener, describe, open_listeners
+from pronghorn.net.sockets import Listener, beside, describe
 from pronghorn.observe import logs
+from pronghorn.observe.reopen import reopen
+from pronghorn.worker.listening import listen
 from pronghorn.worker.signals import pass_on
 
-from . import cpus
-from .kernel import adopt_orphans
+from . import cpus, notify, upgrade
+from .family import Family
 from .policy import (
     HOPELESS,
     STABLE,
@@ -43,18 +45,17 @@ from .policy import (
     backoff,
     decide,
 )
-from .process import Preloader, Process, start_preloader, start_worker
+from .process import Preloader, Process
+from .watch import Watcher
 
 logger = logging.getLogger("pronghorn.error")
 
 #: Seconds between two looks at those who say nothing.
 _TICK: Final = 0.5
-#: Seconds that a silent worker gets for the dump of its stack.
-_LAST_WORDS: Final = 1.0
 
 
 class Supervisor:
-    """Serves the application of one `Config` from `workers` processes."""
+    """Serves the application of one `Config` from worker processes: `workers` of them, or one with `reload`."""
 
     def __init__(self, config: Config) -> None:
         self.config = config
@@ -62,31 +63,42 @@ class Supervisor:
             silence=config.timeout_worker_healthcheck,
             grace=config.timeout_graceful_shutdown,
             memory=config.limit_worker_memory,
+            # While one develops, the old code is of no use to anybody, and may hold what the new one needs.
+            surge=0 if config.reload else 1,
         )
-        self._wanted = cpus.available() if config.workers == "auto" else int(config.workers)
-        self._processes: dict[int, Process] = {}
-        # What workers are forked from, if that is wanted; and all of that kind: one may be starting, others be outlived.
-        self._preloader: Preloader | None = None
-        self._preloaders: dict[int, Preloader] = {}
-        self._listeners: list[Listener] = []
+        if config.reload:
+            self._wanted = 1
+        else:
+            self._wanted = cpus.available() if config.workers == "auto" else int(config.workers)
         self._selector = selectors.DefaultSelector()
+        self._family = Family(config, self._selector, self._descriptors)
+        self._notifier = notify.Notifier()
+        self._watcher: Watcher | None = None
+        # Of a binary upgrade: who takes our place, or whose place we take.
+        self._successor: upgrade.Successor | None = None
+        self._predecessor: upgrade.Predecessor | None = None
+        # Those that all workers share; with --reuse-port they are the first slot's, and the others have their own.
+        self._listeners: list[Listener] = []
+        self._own: dict[int, list[Listener]] = {}
         self._signals: deque[int] = deque()
         self._caught: list[int] = []
         self._generation = 0
-        self._stopping = self._hurried = self._forced = self._halted = False
-        self._ever_ready = False
+        self._stopping = self._hurried = self._forced = self._halted = self._succeeded = False
+        self._ever_ready = self._announced = False
         # Starts in a row that failed, when the last of them did, and when the next one may be tried.
         self._failures = 0
         self._failed_at = self._retry_at = 0.0
+        self._alive_at = 0.0
         self._fatal: UserError | None = None
         self._handlers: dict[int, Callable[[], None]] = {
             signal.SIGINT: self._interrupted,
-            signal.SIGTERM: self._stop,
+            signal.SIGTERM: self._terminated,
             signal.SIGQUIT: self._quit,
             signal.SIGHUP: self._restart,
             signal.SIGTTIN: self._one_more,
             signal.SIGTTOU: self._one_fewer,
             signal.SIGUSR1: self._reopen_logs,
+            signal.SIGUSR2: self._upgrade,
             signal.SIGCHLD: lambda: None,  # whose end it was is looked for after every event
         }
 
@@ -100,236 +112,162 @@ class Supervisor:
             use_colors=config.use_colors,
             access_log=config.access_log,
         )
-        with self._catching_signals():
-            self._open(sockets)
-            logger.info("Started parent process [%d]", os.getpid())
-            if config.preload:
-                adopt_orphans()
-            try:
-                while not self._halted:
-                    self._turn()
-            finally:
-                self._clean_up()
-            logger.info("Stopping parent process [%d]", os.getpid())
+        self._notifier = notify.from_environ(os.environ)
+        with self._catching_signals(), contextlib.ExitStack() as stack:
+            self._predecessor = upgrade.predecessor(os.environ)
+            self._listeners = self._predecessor.listeners if self._predecessor else listen(config, sockets)
+            stack.callback(self._close_listeners)
+            if config.reload:
+                self._watcher = Watcher.of(config)
+                self._watcher.start()
+                stack.callback(self._watcher.stop)
+                self._selector.register(self._watcher, selectors.EVENT_READ)
+                logger.info("Started reloader process [%d] using %s", os.getpid(), self._watcher.name)
+            else:
+                logger.info("Started parent process [%d]", os.getpid())
+            stack.callback(self._family.close)
+            while not self._halted:
+                self._turn()
+        logger.info("Stopping %s process [%d]", "reloader" if config.reload else "parent", os.getpid())
         if self._fatal is not None:
             raise self._fatal
         pass_on(self._caught)
 
-    def _open(self, sockets: Sequence[socket.socket] | None) -> None:
-        config = self.config
-        if sockets:
-            self._listeners = [
-                listener
-                for sock in sockets
-                for listener in open_listeners(fd=sock.fileno(), backlog=config.backlog)
-            ]
-            return
-        self._listeners = open_listeners(
-            host=config.host,
-            port=config.port,
-            uds=config.uds,
-            fd=config.fd,
-            backlog=config.backlog,
-            uds_mode=config.uds_mode,
-            uds_group=config.uds_group,
-        )
+    def _descriptors(self, slot: int) -> list[int]:
+        """The listening sockets of a slot, which its workers have one after the other: who waits in them waits for the next."""
+        listeners = self._listeners
+        if self.config.reuse_port and slot:
+            if slot not in self._own:
+                self._own[slot] = beside(listeners, self.config.backlog)
+            listeners = self._own[slot]
+        return [listener.sock.fileno() for listener in listeners]
 
-    def _clean_up(self) -> None:
-        for process in self._processes.values():  # none, unless an error of ours brought us here
-            process.signal(signal.SIGKILL)
-        for preloader in self._preloaders.values():
-            preloader.signal(signal.SIGKILL)
-            _wait(preloader.pid, 0)
-        for listener in self._listeners:
+    def _close_listeners(self) -> None:
+        for listener in [*self._listeners, *(one for own in self._own.values() for one in own)]:
             listener.close()
-        self._selector.close()
 
-    # One turn: hear, bury, decide, do.
+    # One turn: decide, do, hear, bury.
 
     def _turn(self) -> None:
         now = time.monotonic()
-        self._see_to_preloaders(now)
+        if self.config.preload and not (self._stopping or self._fatal):
+            if self._family.preloader is None and not self._family.preloading and now >= self._retry_at:
+                self._started(lambda: self._family.preload(self._generation))
+            self._family.release()
         for action in decide(self._snapshot(), now):
             self._do(action)
         if self._halted:
             return
         for key, _ in self._selector.select(_TICK):
             if isinstance(key.data, Process):
-                self._hear(key.data)
+                if self._family.hear(key.data):
+                    self._ready(key.data)
+            elif key.fileobj is self._watcher:
+                self._reload()
+            elif isinstance(key.data, upgrade.Successor):
+                self._hear_successor(key.data)
             else:
                 with contextlib.suppress(BlockingIOError):
                     os.read(key.fd, 4096)
         while self._signals:
             self._handlers[self._signals.popleft()]()
-        self._bury()
+        for process, code in self._family.bury():
+            self._ended(process, code)
+        if self._successor is not None and not self._succeeded:
+            self._see_to_successor(self._successor)
+        self._feed_watchdog(time.monotonic())
 
     def _snapshot(self) -> Snapshot:
+        waiting_for_code = self.config.preload and self._family.preloader is None
         return Snapshot(
-            workers=tuple(process.seen() for process in self._processes.values()),
+            workers=tuple(process.seen() for process in self._family.workers.values()),
             wanted=self._wanted,
             limits=self._limits,
             generation=self._generation,
-            retry_at=math.inf if self.config.preload and self._preloader is None else self._retry_at,
+            retry_at=math.inf if waiting_for_code else self._retry_at,
             stopping=self._stopping,
             forced=self._forced,
             hopeless=self._fatal is not None,
         )
 
     def _do(self, action: Action) -> None:
+        workers = self._family.workers
         match action:
             case Spawn(slot):
-                self._start(slot)
+                self._started(lambda: self._family.start(slot, self._generation))
             case Retire(pid, why):
                 logger.info("Retiring child process [%d]: %s", pid, why)
-                self._processes[pid].channel.send({"retire": True})
-                self._processes[pid].enter(Phase.LEAVING, time.monotonic())
+                workers[pid].channel.send({"retire": True})
+                workers[pid].enter(Phase.LEAVING, time.monotonic())
+            case Terminate(pid, _) if self._succeeded:
+                self._do(Retire(pid, "another supervisor serves"))
             case Terminate(pid, why):
                 if not self._stopping:
                     logger.info("Stopping child process [%d]: %s", pid, why)
-                self._processes[pid].signal(signal.SIGTERM)
-                self._processes[pid].enter(Phase.LEAVING, time.monotonic())
+                self._give_up_socket(workers[pid].slot)
+                workers[pid].signal(signal.SIGTERM)
+                workers[pid].enter(Phase.LEAVING, time.monotonic())
             case Kill(pid, why, stuck):
-                process = self._processes[pid]
-                stack = self._last_words(process) if stuck else None
+                stack = self._family.last_words(workers[pid]) if stuck else None
                 _log_with_stack(f"Killing child process [{pid}]: {why}", stack)
-                process.signal(signal.SIGKILL)
-                process.killed = True
+                workers[pid].signal(signal.SIGKILL)
+                workers[pid].killed = True
             case Halt():
                 self._halted = True
 
-    def _start(self, slot: int) -> None:
-        self._started(
-            lambda now: start_worker(
-                self.config,
-                self._descriptors(),
-                slot=slot,
-                generation=self._generation,
-                now=now,
-                preloader=self._preloader,
-            )
-        )
+    def _give_up_socket(self, slot: int) -> None:
+        """A slot that nobody is wanted in: its last worker takes in who waits, and the kernel sends it nobody any more."""
+        if slot >= self._wanted:
+            self._close_own(slot)
 
-    def _descriptors(self) -> list[int]:
-        return [listener.sock.fileno() for listener in self._listeners]
+    def _close_own(self, slot: int) -> None:
+        for listener in self._own.pop(slot, ()):
+            listener.close()
 
-    def _started(self, start: Callable[[float], Process]) -> None:
-        now = time.monotonic()
+    def _started(self, start: Callable[[], None]) -> None:
         try:
-            process = start(now)
+            start()
         except UsageError as exc:
             self._fatal = exc
         except OSError as exc:  # no memory, no process numbers: that passes
             logger.error("Cannot start a child process: %s", exc)  # noqa: TRY400  # the traceback is ours and says nothing
-            self._count_failure(now)
-        else:
-            if isinstance(process, Preloader):
-                self._preloaders[process.pid] = process
-            else:
-                self._processes[process.pid] = process
-            self._selector.register(process.channel, selectors.EVENT_READ, process)
+            self._count_failure(time.monotonic())
 
-    def _hear(self, process: Process) -> None:
-        was = process.phase
-        process.hear(process.channel.receive(), time.monotonic())
-        if process.channel.closed:
-            self._selector.unregister(process.channel)
+    # Beginnings and ends.
+
+    def _ready(self, process: Process) -> None:
         if isinstance(process, Preloader):
-            for pid, code in process.take_ended():
-                if pid in self._processes:
-                    self._processes[pid].exit_code = code
-            if was is not process.phase:
-                self._take_over(process)
-        elif was is Phase.STARTING and process.phase is Phase.READY and not self._ever_ready:
-            self._ever_ready = True
+            logger.info("The application is imported in process [%d]", process.pid)
+            if self._family.preloader is not None:
+                self._generation += 1
+            self._family.preloader = process
+            return
+        self._ever_ready = True
+        if self._predecessor is not None:
+            self._predecessor.succeed()
+            self._predecessor = None
+        if not self._announced:
+            self._announced = True
             tls = self.config.ssl_certfile is not None or self.config.ssl_context_factory is not None
             for listener in self._listeners:
                 logger.info("Pronghorn running on %s (Press CTRL+C to quit)", describe(listener, tls))
-
-    # Preloaders.
-
-    def _see_to_preloaders(self, now: float) -> None:
-        """Have one that is ready or gets ready, and let go of those that have no children left."""
-        if not self.config.preload or self._stopping or self._fatal is not None:
-            return
-        coming = any(one.phase is Phase.STARTING for one in self._preloaders.values())
-        if self._preloader is None and not coming and now >= self._retry_at:
-            self._preload()
-        parents = [process.parent for process in self._processes.values()]
-        for one in self._preloaders.values():
-            if one.phase is Phase.READY and one is not self._preloader and one not in parents:
-                one.enter(Phase.LEAVING, now)
-                one.signal(signal.SIGTERM)
-
-    def _preload(self) -> None:
-        self._started(
-            lambda now: start_preloader(
-                self.config, self._descriptors(), generation=self._generation, now=now
-            )
-        )
-
-    def _take_over(self, preloader: Preloader) -> None:
-        """The application is imported: new workers are forked from this process from now on."""
-        if self._preloader is not None:
-            self._generation += 1
-        self._preloader = preloader
-        logger.info("The application is imported in process [%d]", preloader.pid)
-
-    def _preloader_ended(self, preloader: Preloader, code: int) -> None:
-        now = time.monotonic()
-        if self._preloader is preloader:
-            self._preloader = None
-        if self._stopping or preloader.phase is Phase.LEAVING:
-            return
-        if preloader.failure is None:
-            logger.error("The process [%d] that imports the application died: %s", preloader.pid, _told(code))
-        self._start_failed(preloader, code, now)
-
-    def _last_words(self, process: Process) -> str | None:
-        """The stack of a process whose event loop is stuck, as faulthandler writes it."""
-        process.signal(signal.SIGUSR2)
-        give_up = time.monotonic() + _LAST_WORDS
-        with selectors.DefaultSelector() as waiting:
-            waiting.register(process.channel, selectors.EVENT_READ)
-            # It comes in pieces, and nothing says which is the last.
-            while waiting.select(0.1 if process.channel.stack else give_up - time.monotonic()):
-                process.hear(process.channel.receive(), time.monotonic())
-                if process.channel.closed or time.monotonic() > give_up:
-                    break
-        return "\n".join(process.channel.stack) or None
-
-    # Ends.
-
-    def _bury(self) -> None:
-        """Reap whoever ended, and see what that means. As PID 1 that includes orphans that are none of ours."""
-        if os.getpid() == 1:
-            while (found := _wait(-1)) is not None:
-                pid, code = found
-                if (known := self._processes.get(pid) or self._preloaders.get(pid)) is not None:
-                    known.exit_code = code
-        for process in [*self._preloaders.values(), *self._processes.values()]:
-            if process.exit_code is None and (found := _wait(process.pid)) is not None:
-                process.exit_code = found[1]
-        for process in [*self._preloaders.values(), *self._processes.values()]:
-            if process.exit_code is not None:
-                self._ended(process, process.exit_code)
+        if all(one.generation == self._generation for one in self._family.workers.values()):
+            serving = sum(one.phase is Phase.READY for one in self._family.workers.values())
+            self._notifier.ready(f"{serving} of {self._wanted} worker processes serve")
 
     def _ended(self, process: Process, code: int) -> None:
-        now = time.monotonic()
-        if not process.channel.closed:
-            process.hear(process.channel.receive(), now)
-            self._selector.unregister(process.channel)
-        process.channel.close()
+        leaving = process.phase is Phase.LEAVING and not process.killed
         if isinstance(process, Preloader):
-            del self._preloaders[process.pid]
-            self._preloader_ended(process, code)
-            return
-        del self._processes[process.pid]
-        if process.phase is Phase.LEAVING and not process.killed:
+            if not leaving and process.failure is None:
+                logger.error(
+                    "Process [%d], which imports the application, died: %s", process.pid, _told(code)
+                )
+        elif leaving:
             logger.info("Child process [%d] ended", process.pid)
-            return
-        if process.failure is None:
+        elif process.failure is None:
             logger.error("Child process [%d] died: %s", process.pid, _told(code))
-        if self._stopping or self._fatal is not None:
+        now = time.monotonic()
+        if leaving or self._stopping or self._fatal is not None:
             return
         if process.phase is Phase.STARTING or now - process.started < STABLE:
             self._start_failed(process, code, now)
@@ -337,6 +275,13 @@ class Supervisor:
     def _start_failed(self, process: Process, code: int, now: float) -> None:
         if process.started >= self._failed_at:  # those that were under way already are the same failure
             self._count_failure(now)
+        if self._watcher is not None and process.phase is Phase.STARTING:
+            if process.failure is not None:
+                logger.error(
+                    "The application cannot be started: %s. Waiting for a change.", process.failure[0]
+                )
+            self._retry_at = math.inf
+            return
         if process.failure is not None:
             text, exit_code = process.failure
             if not self._ever_ready:
@@ -349,12 +294,19 @@ class Supervisor:
                 hint="What they logged is above",
             )
             return
-        serving = [other for other in self._processes.values() if other.phase is Phase.READY]
-        if process.generation == self._generation and serving:
-            oldest = min(other.generation for other in serving)
-            if oldest < self._generation:
-                logger.error("The restart is given up, and the old child processes go on.")
-                self._generation = oldest
+        self._keep_the_old(process)
+
+    def _keep_the_old(self, failed: Process) -> None:
+        """A restart that fails is given up; the next one is somebody's decision."""
+        serving = [one.generation for one in self._family.workers.values() if one.phase is Phase.READY]
+        if isinstance(failed, Preloader):
+            given_up = self._family.preloader is not None
+        else:
+            given_up = failed.generation == self._generation > min(serving, default=self._generation)
+            self._generation = min(serving, default=self._generation) if given_up else self._generation
+        if given_up:
+            logger.error("The restart is given up, and the old child processes go on.")
+            self._notifier.ready("A restart was given up; the old worker processes serve")
 
     def _count_failure(self, now: float) -> None:
         if self._failed_at + max(STABLE, 2 * backoff(self._failures)) < now:
@@ -363,7 +315,16 @@ class Supervisor:
         self._failed_at = now
         self._retry_at = now + backoff(self._failures)
 
-    # Signals.
+    def _feed_watchdog(self, now: float) -> None:
+        """The service manager's watchdog is fed by the event loops of the workers: by those who are heard of."""
+        interval = self._notifier.interval
+        if interval is None or now < self._alive_at + interval:
+            return
+        if any(now - one.heard <= self._limits.silence for one in self._family.workers.values()):
+            self._alive_at = now
+            self._notifier.alive()
+
+    # Signals, and changed files.
 
     @contextlib.contextmanager
     def _catching_signals(self) -> Iterator[None]:
@@ -383,65 +344,127 @@ class Supervisor:
             signal.set_wakeup_fd(wakeup)
             for number, handler in before.items():
                 signal.signal(number, handler)
+            self._selector.close()
             os.close(reader)
             os.close(writer)
 
     def _interrupted(self) -> None:
         self._caught.append(signal.SIGINT)
         if not self._stopping:
-            self._stop_all()
+            self._stop()
         elif not self._hurried:
             self._hurried = True
-            for process in self._processes.values():
-                process.signal(signal.SIGINT)
+            self._family.signal(signal.SIGINT)
         else:
             self._forced = True
 
-    def _stop(self) -> None:
+    def _terminated(self) -> None:
         self._caught.append(signal.SIGTERM)
-        self._stop_all()
-
-    def _stop_all(self) -> None:
-        if self._stopping:
-            return
-        self._stopping = True
-        for listener in self._listeners:
-            listener.withdraw()  # nobody new comes; who is in the backlog is taken in by those who leave
+        self._stop()
 
     def _quit(self) -> None:
         self._caught.append(signal.SIGQUIT)
-        self._stop_all()
+        self._stop()
         self._forced = True
 
+    def _stop(self) -> None:
+        if self._stopping:
+            return
+        self._stopping = True
+        self._notifier.stopping("Waiting for requests in progress")
+        for listener in self._listeners:
+            listener.withdraw()  # nobody new comes; who is in the backlog is taken in by those who leave
+        for slot in list(self._own):
+            self._close_own(slot)
+
     def _restart(self) -> None:
+        if self._stopping:
+            return
         logger.info("Restarting: child processes are replaced one after the other")
+        self._notifier.reloading("Replacing worker processes")
         self._failures = 0
         self._retry_at = 0.0
         if self.config.preload:
-            self._preload()
+            self._started(lambda: self._family.preload(self._generation))
         else:
             self._generation += 1
 
+    # Binary upgrade.
+
+    def _upgrade(self) -> None:
+        if self._stopping or self._successor is not None:
+            return
+        if self.config.reload or os.getpid() == 1:
+            reason = "with --reload" if self.config.reload else "as PID 1, whose end is the container's"
+            logger.error("There is no binary upgrade %s.", reason)
+            return
+        try:
+            self._successor = upgrade.Successor(self._listeners, self._notifier.variables())
+        except OSError as exc:
+            logger.error("Cannot start another supervisor: %s", exc)  # noqa: TRY400  # the traceback says nothing more
+            return
+        logger.info("Upgrading: process [%d] takes over when it is ready", self._successor.pid)
+        self._notifier.reloading("Another supervisor starts")
+        self._selector.register(self._successor.channel, selectors.EVENT_READ, self._successor)
+
+    def _hear_successor(self, successor: upgrade.Successor) -> None:
+        ready = successor.ready()
+        if successor.channel.closed or ready:
+            self._selector.unregister(successor.channel)
+            successor.channel.close()
+        if ready:
+            logger.info("Process [%d] serves; this one goes", successor.pid)
+            self._succeeded = True
+            for listener in self._listeners:
+                listener.file = None  # the other's now
+            self._notifier.main_pid(successor.pid)
+            self._notifier = notify.Notifier()
+            self._stop()
+
+    def _see_to_successor(self, successor: upgrade.Successor) -> None:
+        """A successor that does not get ready is none."""
+        gone = os.waitpid(successor.pid, os.WNOHANG)[0] != 0
+        if not gone and time.monotonic() < successor.started + upgrade.PATIENCE:
+            return
+        if not gone:
+            successor.end()
+            os.waitpid(successor.pid, 0)
+        logger.error("Process [%d] did not get ready; this one goes on.", successor.pid)
+        if not successor.channel.closed:
+            self._selector.unregister(successor.channel)
+            successor.channel.close()
+        self._successor = None
+        self._notifier.ready("An upgrade failed; the old processes serve")
+
+    def _reload(self) -> None:
+        assert self._watcher is not None
+        changed = self._watcher.changes()
+        if changed:
+            logger.warning(
+                "%s detected changes in %s. Reloading...",
+                self._watcher.name,
+                ", ".join(f"'{path}'" for path in changed[:5]) + (" and more" if len(changed) > 5 else ""),
+            )
+            self._generation += 1
+            self._retry_at = 0.0
+
     def _one_more(self) -> None:
-        self._wanted += 1
-        logger.info("%d child processes are wanted", self._wanted)
+        self._want(self._wanted + 1)
 
     def _one_fewer(self) -> None:
-        self._wanted = max(1, self._wanted - 1)
-        logger.info("%d child processes are wanted", self._wanted)
+        self._want(max(1, self._wanted - 1))
+
+    def _want(self, count: int) -> None:
+        self._wanted = count
+        logger.info("%d child processes are wanted", count)
 
     def _reopen_logs(self) -> None:
-        for process in self._processes.values():
-            process.signal(signal.SIGUSR1)
-
-
-def _wait(pid: int, options: int = os.WNOHANG) -> tuple[int, int] | None:
-    """Pid and exit code of a child that ended (negative: the signal that ended it), or None."""
-    try:
-        found, status = os.waitpid(pid, options)
-    except ChildProcessError:
-        return None
-    return (found, os.waitstatus_to_exitcode(status)) if found else None
+        reopen()
+        for process in self._family.workers.values():
+            if (
+                process.phase is not Phase.STARTING
+            ):  # one that starts opens its files in any case, and may not know the signal yet
+                process.signal(signal.SIGUSR1)
 
 
 def _log_with_stack(message: str, stack: str | None) -> None:

@@ -1,0 +1,119 @@
+"""One supervisor takes the place of another, and the sockets are never closed in between: SIGUSR2.
+
+The old one executes its own command line anew, so that a new version of the server, of Python or of the environment comes with it,
+and hands over the listening sockets. Both serve for a moment. When a worker of the new one is ready, the old one retires its own
+and goes; if that moment does not come, the new one is ended, and nothing has happened.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Mapping, MutableMapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from pronghorn.net.sockets import Listener
+
+from .channel import Channel
+from .process import UNTOUCHABLE
+
+if TYPE_CHECKING:
+    from pronghorn.net.unix_socket import SocketFile
+
+#: Tells the new process which descriptor is its end of a channel.
+_VARIABLE: Final = "_PRONGHORN_SUCCEEDS"
+#: Seconds until the new one has to be ready.
+PATIENCE: Final = 60.0
+_LARGEST: Final = 65_536
+_MOST: Final = 253
+
+
+class Successor:
+    """The new supervisor, as the old one sees it."""
+
+    def __init__(self, listeners: Sequence[Listener], variables: Mapping[str, str]) -> None:
+        """Start it with these sockets and variables. Raises OSError if there can be no process."""
+        self.channel, theirs = Channel.pair()
+        self.started = time.monotonic()
+        environ = {**os.environ, **variables, _VARIABLE: str(theirs.fileno())}
+        try:
+            self.pid = os.posix_spawn(
+                sys.executable,
+                [sys.executable, *sys.orig_argv[1:]],
+                environ,
+                file_actions=[(os.POSIX_SPAWN_DUP2, theirs.fileno(), theirs.fileno())],
+                setsigdef=[number for number in signal.valid_signals() if number not in UNTOUCHABLE],
+                setsigmask=[],
+            )
+        finally:
+            theirs.close()
+        told = json.dumps([_record(listener) for listener in listeners]).encode()
+        with suppress(OSError):  # it is gone already, and its end will be seen
+            socket.send_fds(self.channel.sock, [told], [listener.sock.fileno() for listener in listeners])
+
+    def ready(self) -> bool:
+        """Whether it has said that it serves. To be asked when its channel can be read."""
+        return any("ready" in message for message in self.channel.receive())
+
+    def end(self) -> None:
+        """It is not wanted any more."""
+        with suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGTERM)
+
+
+class Predecessor:
+    """The old supervisor, as the new one sees it; `listeners` are what it has handed over."""
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+        told, descriptors, _, _ = socket.recv_fds(channel.sock, _LARGEST, _MOST)
+        records = json.loads(told) if told else []
+        self._files: dict[int, SocketFile] = {}
+        self.listeners: list[Listener] = []
+        for record, descriptor in zip(records, descriptors, strict=True):
+            listener = Listener(
+                socket.socket(fileno=descriptor), record["kind"], record["address"], name=record["name"]
+            )
+            if record["file"] is not None:
+                self._files[len(self.listeners)] = _file(record["file"])
+            self.listeners.append(listener)
+
+    def succeed(self) -> None:
+        """We serve: the old one may go, and the socket files are ours to remove in the end."""
+        for number, file in self._files.items():
+            self.listeners[number].file = file
+        self._channel.send({"ready": os.getpid()})
+        self._channel.close()
+
+
+def predecessor(environ: MutableMapping[str, str]) -> Predecessor | None:
+    """Whom this process is to succeed, if anybody; removes the variable."""
+    number = environ.pop(_VARIABLE, "")
+    if not number:
+        return None
+    os.set_inheritable(int(number), False)
+    found = Predecessor(Channel(socket.socket(fileno=int(number))))
+    return found if found.listeners else None
+
+
+def _record(listener: Listener) -> dict[str, Any]:
+    file = listener.file
+    return {
+        "kind": listener.kind,
+        "address": listener.address,
+        "name": listener.name,
+        "file": None if file is None else [str(file.path), file.device, file.inode],
+    }
+
+
+def _file(record: Sequence[Any]) -> SocketFile:
+    from pronghorn.net.unix_socket import SocketFile  # noqa: PLC0415  # for Unix sockets alone
+
+    path, device, inode = record
+    return SocketFile(os.getpid(), Path(path), device, inode)
