@@ -31,12 +31,19 @@ _ORPHAN: Final = 30
 class Link:
     """The supervision of a worker (`worker.supervision.Supervision`): messages to the supervisor, and back."""
 
-    def __init__(self, channel: Channel, beat: float) -> None:
+    def __init__(self, channel: Channel, beat: float, passed: Sequence[socket.socket]) -> None:
         self._channel = channel
         self._beat = beat
+        self._passed = passed
+
+    def close_passed(self) -> None:
+        """The server has listeners of its own on these sockets; whoever waited in ours after its drain would be lost."""
+        for sock in self._passed:
+            sock.close()
 
     def serving(self, server: Server, where: Sequence[str]) -> None:
         """Say so, and give a sign of life every so often from here on."""
+        self.close_passed()
         loop = asyncio.get_running_loop()
         loop.add_reader(self._channel.fileno(), self._listen, server, loop)
         self._channel.send({"ready": list(where)})
@@ -88,7 +95,11 @@ def work(channel: Channel, start: Start, listeners: Sequence[int]) -> None:
     sockets = [socket.socket(fileno=descriptor) for descriptor in listeners]
     for descriptor in (channel.fileno(), *listeners):
         os.set_inheritable(descriptor, False)  # not for what the application starts
-    Server(start.config, Link(channel, start.beat)).run(sockets)
+    link = Link(channel, start.beat, sockets)
+    try:
+        Server(start.config, link).run(sockets)
+    finally:
+        link.close_passed()
 
 
 def begin(channel: Channel, passed: Sequence[int] = ()) -> None:
@@ -98,15 +109,12 @@ def begin(channel: Channel, passed: Sequence[int] = ()) -> None:
     """
     try:
         start = channel.receive_start()
-    except EOFError:
-        raise SystemExit(0) from None
-    sys.path[:] = start.path
-    # A terminal sends its signals to all of us. What they mean for a worker is for the supervisor to say.
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    die_with_parent()
-    if os.getppid() != start.parent:
-        raise SystemExit(0)  # it was quicker
-    try:
+        sys.path[:] = start.path
+        # A terminal sends its signals to all of us. What they mean for a worker is for the supervisor to say.
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        die_with_parent()
+        if os.getppid() != start.parent:
+            return  # it was quicker
         if start.preload:
             preload(channel, start, begin)
         else:
@@ -116,8 +124,11 @@ def begin(channel: Channel, passed: Sequence[int] = ()) -> None:
             print(cause_text(exc.__cause__), file=sys.stderr, flush=True)  # noqa: T201  # as the command does
         channel.send({"failed": {"text": str(exc), "code": exc.exit_code}})
         raise SystemExit(exc.exit_code) from None
-    except KeyboardInterrupt:
-        raise SystemExit(0) from None
+    except (EOFError, KeyboardInterrupt):
+        return  # the supervisor is gone, or somebody has had enough
+    finally:
+        faulthandler.unregister(signal.SIGUSR2)
+        channel.close()
 
 
 if __name__ == "__main__":

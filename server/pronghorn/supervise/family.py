@@ -132,6 +132,7 @@ class Family:
         for process in everybody:
             process.signal(signal.SIGKILL)
         for process in everybody:
+            process.channel.close()
             if process.parent is None:
                 _ended(process.pid, 0)
 
