@@ -17,7 +17,7 @@ from tests.support.steady import Load
 
 EPILOGUE = f"""servers: {", ".join(SERVERS)}
 drills: {", ".join(DRILLS)}
-BENCH_PYTHON=python3.13 in the environment names the Python that all of them run on. docs/operations.md says how to
+BENCH_PYTHON=python3.13 in the environment names the Python that all of them run on. docs/drills.md says how to
 read the result."""
 
 

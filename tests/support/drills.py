@@ -93,8 +93,11 @@ class Run:
         self.inside |= kernel.clients(pid)
         os.kill(pid, signal.SIGKILL)
 
-    async def expect(self, what: str, true: Callable[[], object], patience: float = PATIENCE) -> float | None:
+    async def expect(
+        self, what: str, true: Callable[[], object], patience: float | None = None
+    ) -> float | None:
         """Seconds until it is true; None, and a problem, if it never is."""
+        patience = patience or PATIENCE
         begun = time.monotonic()
         while not true():
             if time.monotonic() > begun + patience:
@@ -184,7 +187,8 @@ class Outcome:
 
 
 async def _kill(run: Run) -> None:
-    victim = max(run.workers())
+    # The one that has most to lose.
+    victim = max(run.workers(), key=lambda pid: len(kernel.clients(pid)))
     run.kill(victim)
     await run.expect_workers(without=frozenset({victim}))
 
@@ -325,8 +329,11 @@ async def hold(server: Server, drill: Drill, python: Path, load: Load | None = N
 def _excused(failure: Failure, run: Run, drill: Drill) -> bool:
     if run.stopped is None:
         return drill.harms and failure.port in run.inside
-    # Who comes after it was told to go may find nobody: refused, or let into a backlog that is given up a moment later.
-    return failure.fate is Fate.REFUSED or (failure.fate is Fate.UNANSWERED and failure.due > run.stopped)
+    # Who comes after it was told to go may find nobody: refused, or let into a backlog that is given up a moment later,
+    # or on a kept connection that is closed at that moment.
+    if failure.fate in (Fate.UNANSWERED, Fate.RETRIABLE):
+        return failure.sent > run.stopped
+    return failure.fate is Fate.REFUSED and failure.ended > run.stopped
 
 
 async def _stop(run: Run, drill: Drill) -> None:
@@ -393,10 +400,13 @@ def started(
             yield run
         finally:
             run.close()
-            # A supervisor that came from an upgrade is no child of ours, but of the session.
-            for pid in kernel.session(process.pid):
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
+            # A supervisor that came from an upgrade is no child of ours, but of the session; and one may start another
+            # while it is killed.
+            while left := [pid for pid in kernel.session(process.pid) if kernel.alive(pid)]:
+                for pid in left:
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(pid, signal.SIGKILL)
+                time.sleep(0.01)
             process.wait()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from pathlib import Path
 
@@ -44,12 +45,14 @@ def clients(pid: int) -> set[int]:
     """The clients' ports of the IPv4 connections that a process holds: accepted ones, not those in a backlog."""
     folder = _PROC / str(pid)
     inodes = set()
-    try:
+    with contextlib.suppress(OSError):  # It ended meanwhile.
         for descriptor in (folder / "fd").iterdir():
-            if match := _INODE.fullmatch(str(descriptor.readlink())):
-                inodes.add(match[1])
+            with contextlib.suppress(OSError):  # This one was closed meanwhile.
+                if match := _INODE.fullmatch(str(descriptor.readlink())):
+                    inodes.add(match[1])
+    try:
         lines = (folder / "net" / "tcp").read_text().splitlines()[1:]
-    except OSError:  # It ended meanwhile.
+    except OSError:
         return set()
     rows = map(str.split, lines)
     return {int(row[2].rpartition(":")[2], 16) for row in rows if row[9] in inodes} - {0}

@@ -22,6 +22,7 @@ import asyncio
 import enum
 import errno
 import itertools
+import math
 import re
 import time
 from collections import Counter, deque
@@ -73,11 +74,15 @@ class Load:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A request that got no right answer. `port` is the client's, `worker` who answered on that connection before; 0: unknown."""
+    """A request that got no right answer. Times are of the monotonic clock, `sent` is inf without a connection.
+
+    `port` is the client's, `worker` who answered on that connection before; 0 where it is not known.
+    """
 
     fate: Fate
     kind: str
     due: float
+    sent: float
     ended: float
     port: int
     worker: int
@@ -214,6 +219,7 @@ class Request:
     number: int
     due: float
     size: int = 0
+    sent: float = math.inf
     port: int = 0
     worker: int = 0
     why: str = ""
@@ -331,7 +337,16 @@ class Steady:
                 self._succeeded_last(now)
         else:
             self._failures.append(
-                Failure(fate, request.kind, request.due, now, request.port, request.worker, request.why)
+                Failure(
+                    fate,
+                    request.kind,
+                    request.due,
+                    request.sent,
+                    now,
+                    request.port,
+                    request.worker,
+                    request.why,
+                )
             )
 
     def _succeeded_last(self, now: float) -> None:
@@ -405,6 +420,7 @@ class Steady:
         if connection is None:
             return Fate.REFUSED
         request.port, request.worker = connection.port, connection.worker
+        request.sent = time.monotonic()
         reused = connection.answers > 0
         again = False
         try:
