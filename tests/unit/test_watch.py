@@ -17,7 +17,7 @@ import pytest
 from pronghorn.config import Config
 from pronghorn.errors import UsageError
 from pronghorn.supervise import watch, watch_sources
-from pronghorn.supervise.watch import Watcher
+from pronghorn.supervise.watch import Watcher, name_files
 from pronghorn.supervise.watch_filter import select
 from pronghorn.supervise.watch_tree import Tree
 
@@ -188,8 +188,19 @@ def test_a_folder_that_goes_stands_for_its_files(watching: Watch, folder: Path, 
     expect(watcher, folder, "pkg/__init__.py", "pkg/module.py")
     (tmp_path / "away").rename(folder / "back")
     expect(watcher, folder, "back/__init__.py", "back/module.py")
+    (folder / "back").rename(tmp_path / "away")
+    expect(watcher, folder, "back/__init__.py", "back/module.py")
+    (tmp_path / "away").rename(folder / "back")
+    expect(watcher, folder, "back/__init__.py", "back/module.py")
     shutil.rmtree(folder / "back")
     expect(watcher, folder, "back/__init__.py", "back/module.py")
+
+
+def test_a_folder_that_becomes_a_file(watching: Watch, folder: Path, tmp_path: Path) -> None:
+    watcher = watching(delay=BURST)
+    (folder / "pkg").rename(tmp_path / "away")
+    (folder / "pkg").touch()
+    expect(watcher, folder, "pkg/__init__.py", "pkg/module.py")
 
 
 def test_what_does_not_count_is_not_told(watching: Watch, folder: Path) -> None:
@@ -402,10 +413,15 @@ def test_files_of_another_machine_are_polled_unless_one_says_otherwise(
 def test_where_the_kernel_refuses_there_is_polling(
     folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def refuse(*arguments: object) -> None:
-        raise OSError("OS file watch limit reached.")
+    class Refusing:
+        """As the real one behaves, to which any refusal is one of permission."""
 
-    monkeypatch.setattr(watch, "WatchFiles", refuse)
+        def __init__(self, paths: list[str], *, ignore_permission_denied: bool, **options: object) -> None:
+            assert paths == [str(folder)]
+            if not ignore_permission_denied:
+                raise OSError("OS file watch limit reached.")
+
+    monkeypatch.setattr("watchfiles._rust_notify.RustNotify", Refusing)
     assert way(folder) == "polling"
     assert caplog.messages == ["WatchFiles cannot watch, the files are polled: OS file watch limit reached."]
 
@@ -457,6 +473,15 @@ def test_the_least_pause(value: str | None, seconds: float) -> None:
     assert watch_sources.poll_interval(environ) == seconds
 
 
+def test_how_the_log_names_files(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder)
+    assert name_files([folder / "main.py"]) == "'main.py'"
+    assert name_files([folder / "pkg/a.py", Path("/srv/b.py")]) == "'pkg/a.py', '/srv/b.py'"
+    assert name_files([folder / "two\nlines\udcff.py"]) == r"'two\nlines\udcff.py'"
+    assert name_files([folder / f"{number}.py" for number in range(5)]).endswith("'4.py'")
+    assert name_files([folder / f"{number}.py" for number in range(300)]).endswith("'4.py' and 295 more")
+
+
 def test_a_batch_is_complete_when_it_has_rested() -> None:
     batch = watch.Batch(0.25)
     assert batch.remaining(7.0) is None
@@ -488,6 +513,53 @@ def test_no_delay_is_no_waiting() -> None:
     batch = watch.Batch(0)
     batch.add(["a"], 5.0)
     assert batch.remaining(5.0) == 0
+
+
+def test_batches_that_nobody_asked_for_join_and_are_told_once(folder: Path) -> None:
+    with Watcher(select([str(folder)]), DELAY) as watcher:
+        watcher._tell({str(folder / "b.py"), str(folder / "a.py")})
+        watcher._tell({str(folder / "a.py"), str(folder / "c.py")})
+        expect(watcher, folder, "a.py", "b.py", "c.py")
+        assert not ready(watcher, 0)
+        watcher._tell({str(folder / "a.py")})
+        expect(watcher, folder, "a.py")
+
+
+def test_a_folder_is_known_by_its_own_name_rather_than_by_a_link(folder: Path) -> None:
+    for name in ("a", "b", "y", "z"):
+        (folder / name).symlink_to(folder / "pkg")
+    found = {os.path.relpath(path, folder) for path in Tree(select([str(folder)])).refresh()}
+    assert found == {"main.py", "pkg/__init__.py", "pkg/module.py"}
+
+
+def test_of_two_links_the_first_by_name_counts(folder: Path) -> None:
+    (folder / "pkg").rename(folder.parent / "pkg")
+    for name in ("b", "a", "c"):
+        (folder / name).symlink_to(folder.parent / "pkg")
+    found = {os.path.relpath(path, folder) for path in Tree(select([str(folder)])).refresh()}
+    assert found == {"main.py", "a/__init__.py", "a/module.py"}
+
+
+def test_folders_that_do_not_count_are_not_looked_through(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They may hold a hundred thousand files, and come and go as a package manager pleases."""
+    inside = [folder / name for name in ("node_modules", ".git", "gen")]
+    for path in inside:
+        path.mkdir()
+    looked: list[str] = []
+    scandir = os.scandir
+
+    def listing(path: str) -> object:
+        looked.append(path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", listing)
+    tree = Tree(select([str(folder)], (), [str(folder / "gen")]))
+    tree.refresh()
+    for path in inside:
+        assert tree.heed(str(path)) == set()
+    assert looked == [str(folder), str(folder / "pkg")]
 
 
 def test_a_stamp_of_what_is_no_file(folder: Path) -> None:

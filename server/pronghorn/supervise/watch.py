@@ -11,7 +11,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -29,6 +29,8 @@ logger = logging.getLogger("pronghorn.error")
 _PATIENCE: Final = 10
 #: Seconds that stop() waits for the thread: a look at a file system that has gone may not end at all.
 _FAREWELL: Final = 2.0
+#: As many files are named in a line of the log.
+_SHOWN: Final = 5
 
 
 class Batch:
@@ -166,3 +168,13 @@ class Watcher:
             if self._ends and not self._told:
                 os.write(self._ends[1], b"\0")
             self._told |= paths
+
+
+def name_files(paths: Sequence[Path]) -> str:
+    """How the log names files that changed: seen from the current folder, and the first of them if there are many."""
+    here = Path.cwd()
+    shown = [
+        repr(str(path.relative_to(here) if path.is_relative_to(here) else path)) for path in paths[:_SHOWN]
+    ]
+    more = len(paths) - len(shown)
+    return ", ".join(shown) + (f" and {more} more" if more else "")

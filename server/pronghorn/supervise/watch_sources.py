@@ -88,10 +88,9 @@ class WatchFiles:
             return set()
         for root in self._roots:
             if not os.path.isdir(root):  # noqa: PTH112  # a string is at hand
-                raise FileNotFoundError(
-                    f"{root} is gone, and another folder in its place would not be watched"
-                )
-        return set().union(*(self._tree.heed(path, added=change == 1) for change, path in told))
+                # Nor would the kernel watch another folder in its place.
+                raise FileNotFoundError(f"the folder {root} is gone")
+        return set().union(*(self._tree.heed(path) for _, path in told))
 
     def close(self) -> None:
         self._notify.close()

@@ -1,7 +1,7 @@
 """The wanted files as they are on the disk, to be compared with what they were.
 
-A file has changed when its device, inode, size or time of change differs, so a file that was replaced by another one counts, also
-when it brought its time along. Symbolic links are followed: a file behind one has changed when the file has, and a folder behind
+A file has changed when its device, inode, size or time of change differs, so one that was replaced by another counts, also when
+that brought its time along. Symbolic links are followed: a file behind one has changed when the file has, and a folder behind
 one is looked through, each folder once. A folder that holds `pyvenv.cfg` is a virtual environment, whose files are not ours.
 """
 
@@ -25,6 +25,8 @@ class Tree:
     def __init__(self, selection: Selection) -> None:
         self._selection = selection
         self._files: dict[str, _Stamp] = {}
+        # Those that were looked through, to tell one that has gone from any other name.
+        self._folders: set[str] = set()
         # Most files are told by their name alone, and a look meets every one of them.
         last = (include.parts[-1] for include in selection.includes if include.parts)
         self._named = re.compile("|".join(map(translate, last))).match
@@ -32,17 +34,18 @@ class Tree:
 
     def refresh(self) -> set[str]:
         """Look at all of them; returns those that have come, changed or gone since."""
+        self._folders.clear()
         before, self._files = self._files, self._read(self._selection.roots)
         after = self._files
         if after == before:
             return set()
         return {path for path in before.keys() | after.keys() if before.get(path) != after.get(path)}
 
-    def heed(self, path: str, *, added: bool) -> set[str]:
+    def heed(self, path: str) -> set[str]:
         """Look at one path that something is said to have happened to; returns the files that this concerns.
 
-        A folder that was `added` stands for the files in it, which may have been there before anybody could be told about
-        them, and one that has gone for those that were in it.
+        A folder stands for what has changed in it, since its files may have come before anybody could be told about them, and
+        one that has gone for all that was in it.
         """
         if not self._enters(os.path.dirname(path)):  # noqa: PTH120  # as in all of this module: strings are cheap
             return set()
@@ -50,9 +53,9 @@ class Tree:
             if not self._enters(path) or self._foreign(path):
                 return set()
             found = self._read([path])
-            concerned = {file for file, stamp in found.items() if added or self._files.get(file) != stamp}
+            changed = {file for file, stamp in found.items() if self._files.get(file) != stamp}
             self._files |= found
-            return concerned
+            return changed
         if path in self._files or self._selection.wanted(path):
             if self._foreign(path):
                 return set()
@@ -61,12 +64,13 @@ class Tree:
             except OSError:
                 self._files.pop(path, None)
             return {path}
-        if os.path.lexists(path):
+        if path not in self._folders:
             return set()
         below = path + "/"
         gone = {file for file in self._files if file.startswith(below)}
         for file in gone:
             del self._files[file]
+        self._folders.discard(path)
         return gone
 
     def _foreign(self, path: str) -> bool:
@@ -97,6 +101,7 @@ class Tree:
                 continue
             if folder not in selection.roots and any(entry.name == _ENVIRONMENT for entry in entries):
                 continue
+            self._folders.add(folder)
             for entry in entries:
                 path = entry.path
                 try:
