@@ -1,43 +1,45 @@
 """Gunicorn's worker classes: ``gunicorn main:app -k pronghorn.workers.PronghornWorker``.
 
-Gunicorn starts the processes, owns the sockets and decides who lives; each worker runs a `Server` on those sockets. Where both have
-a setting, Gunicorn's counts, and what only we have comes from the environment and from pyproject.toml as with the command, so that
-PRONGHORN_HEALTH_PATH means the same under both. docs/gunicorn.md has every setting in one table.
+Gunicorn starts the processes, owns the sockets and decides who lives; each worker runs a `Server` on those sockets, with the
+configuration that `gunicorn_settings` reads from Gunicorn's.
 
 Three things are done otherwise than in Gunicorn's own workers. The heartbeat comes from the event loop, start-up and drain included: a
 loop that is blocked is what Gunicorn's timeout is for, and one that is only slow to start is left alone. A worker that is told to go
 answers what comes in on open connections for a second more, since a worker cannot know whether its successor or nobody comes after
-it. And a worker that is killed for its silence says first where it stood.
+it. And a worker that is killed for its silence, or crashes in C, leaves word of where it stood.
 """
 
 from __future__ import annotations
 
 import asyncio
+import faulthandler
 import logging
 import os
 import signal
 import sys
+import tempfile
 import threading
 import time
 import traceback
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Sequence
+from logging.handlers import SysLogHandler
 from types import FrameType
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from gunicorn.arbiter import Arbiter
 from gunicorn.glogging import Logger
 from gunicorn.workers.base import Worker
+from gunicorn.workers.workertmp import WorkerTmp
 
 from pronghorn.config import OPTIONS, Config
 from pronghorn.errors import UserError
+from pronghorn.gunicorn_settings import configuration, idle, refusal
 from pronghorn.importer import cause_text
 from pronghorn.observe import logs
 from pronghorn.observe.atoms import GunicornAccessLog
 from pronghorn.observe.health import QuietProbes
 from pronghorn.observe.json_formatter import JsonFormatter
 from pronghorn.runtime import loop_factory
-from pronghorn.sources import DEFAULT, Resolution, resolve
 from pronghorn.worker.server import Server
 from pronghorn.worker.supervision import Alone
 
@@ -47,62 +49,8 @@ if TYPE_CHECKING:
 
 # Seconds between two heartbeats; less where Gunicorn's timeout is that short. A loop that is two of them late is blocked.
 _BEAT: Final = 1.0
-# Gunicorn kills at the end of graceful_timeout. This part of it is left for the application's shutdown.
-_RESERVE: Final = 0.1
 # Seconds for which an idle connection may bring one more request once its worker was told to go.
 _LINGER: Final = 1.0
-# limit_request_field_size is the limit of one field in Gunicorn. Ours is one of all together: with Gunicorn's default, our default.
-_FIELD_SIZES: Final = 8
-
-_UNLIMITED: Final = sys.maxsize
-
-
-def _or_unlimited(value: int) -> int:
-    return value or _UNLIMITED
-
-
-#: Gunicorn's settings that are options of ours: the option, and how the value is read.
-_SETTINGS: Final[Mapping[str, tuple[str, Callable[[Any], Any]]]] = {
-    "keepalive": ("timeout_keep_alive", int),
-    "graceful_timeout": ("timeout_graceful_shutdown", lambda seconds: seconds * (1 - _RESERVE)),
-    "limit_request_line": ("limit_request_line", _or_unlimited),
-    "limit_request_fields": ("limit_request_headers", _or_unlimited),
-    "limit_request_field_size": (
-        "limit_request_header_bytes",
-        lambda size: _or_unlimited(size * _FIELD_SIZES),
-    ),
-    # "Connections not associated with an IP address are treated as allowed, unconditionally", say Gunicorn's docs.
-    "forwarded_allow_ips": ("forwarded_allow_ips", lambda addresses: ",".join([*addresses, "unix:"])),
-    "certfile": ("ssl_certfile", lambda path: path),
-    "keyfile": ("ssl_keyfile", lambda path: path),
-    "ca_certs": ("ssl_ca_certs", lambda path: path),
-    "cert_reqs": ("ssl_cert_reqs", int),
-    "ciphers": ("ssl_ciphers", lambda ciphers: ciphers),
-    "root_path": ("root_path", str),
-    "asgi_loop": ("loop", str),
-    "asgi_lifespan": ("lifespan", str),
-}
-
-#: Those that the arbiter goes by as well, so that no variable can say otherwise.
-_ARBITERS: Final = frozenset({"graceful_timeout"})
-
-#: Settings that change nothing here, and what does it instead. Said once, at start, if they are not at their default.
-_IDLE: Final[Mapping[str, str]] = {
-    "worker_connections": "PRONGHORN_LIMIT_CONCURRENCY refuses requests beyond a number with 503",
-    "threads": "an event loop serves all connections of a worker on one thread",
-    "secure_scheme_headers": "PRONGHORN_FORWARDED_HEADERS names the headers that count",
-    "pre_request": "an ASGI middleware sees every request",
-    "post_request": "an ASGI middleware sees every request",
-    "http_parser": "PRONGHORN_HTTP chooses the parser",
-    "http_protocols": "PronghornH2CWorker is the worker class for HTTP/2",
-    "http2_cleartext": "PronghornH2CWorker is the worker class for HTTP/2",
-    "permit_obsolete_folding": "requests are read as RFC 9112 has them",
-    "strip_header_spaces": "requests are read as RFC 9112 has them",
-    "permit_unconventional_http_method": "requests are read as RFC 9112 has them",
-    "permit_unconventional_http_version": "requests are read as RFC 9112 has them",
-    "casefold_http_method": "requests are read as RFC 9112 has them",
-    "websocket_max_message_size": "PRONGHORN_WS_MAX_SIZE is that limit",
-}
 
 
 class JsonLogger(Logger):  # type: ignore[misc]  # Gunicorn has no types
@@ -113,9 +61,39 @@ class JsonLogger(Logger):  # type: ignore[misc]  # Gunicorn has no types
         super().setup(cfg)
         for log in (self.error_log, self.access_log):
             for handler in log.handlers:
-                # Syslog has a format of its own, and lines that others read.
-                if getattr(handler, "_gunicorn", False) and type(handler).__name__ != "SysLogHandler":
+                # Not those of the user's logconfig; and syslog has a format of its own.
+                if hasattr(handler, "_gunicorn") and not isinstance(handler, SysLogHandler):
                     handler.setFormatter(JsonFormatter())
+
+
+class _Heartbeat(WorkerTmp):  # type: ignore[misc]  # Gunicorn has no types
+    """Gunicorn's heartbeat file, and a second one beside it for where a worker stood when it died.
+
+    Both are open in the arbiter and in the worker. The worker's faulthandler writes into the second one when no line of Python can run
+    any more: after a crash in C, or when a loop is blocked there and the interpreter is not let go. The arbiter closes the
+    heartbeat of a worker that has ended, and that is when it reads what is there.
+    """
+
+    def __init__(self, cfg: Any, worker: PronghornWorker) -> None:
+        super().__init__(cfg)
+        self._worker = worker
+        self._arbiter = os.getpid()
+        self.stack = tempfile.TemporaryFile(dir=cfg.worker_tmp_dir)  # noqa: SIM115  # closed below
+
+    def forget(self) -> None:
+        """The worker can speak for itself."""
+        self.stack.seek(0)
+        self.stack.truncate()
+
+    def close(self) -> None:
+        """Close both; in the arbiter, log what the worker has left."""
+        super().close()
+        if os.getpid() == self._arbiter and not self.stack.closed:
+            self.stack.seek(0)
+            left = self.stack.read().decode("utf-8", "replace").strip()
+            if left:
+                self._worker.log.critical("Worker (pid:%s) has left this:\n%s", self._worker.pid, left)
+        self.stack.close()
 
 
 class _Supervision(Alone):
@@ -162,8 +140,12 @@ class PronghornWorker(Worker):  # type: ignore[misc]  # Gunicorn has no types
 
     CONFIG_KWARGS: ClassVar[dict[str, Any]] = {}
 
+    tmp: Any
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.tmp.close()
+        self.tmp = _Heartbeat(self.cfg, self)
         self._server: _GunicornServer | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         # Gunicorn gives half of its timeout, so that one heartbeat may be late.
@@ -173,53 +155,15 @@ class PronghornWorker(Worker):  # type: ignore[misc]  # Gunicorn has no types
     @classmethod
     def check_config(cls, cfg: Any, log: Any) -> None:
         """Complain before anything is started. Called by the arbiter, which prints a RuntimeError and exits with 1."""
-        if cfg.proxy_protocol not in {False, "off"}:
-            raise RuntimeError(
-                "proxy_protocol: the PROXY protocol is not supported by Pronghorn. Let the proxy send X-Forwarded-For"
-            )
-        if "protocol" in cfg.settings and cfg.protocol != "http":
-            raise RuntimeError(
-                f"protocol: Pronghorn speaks HTTP, not {cfg.protocol}. Use proxy_pass in nginx"
-            )
+        reason = refusal(cfg)
+        if reason is not None:
+            raise RuntimeError(reason)
         try:
-            found = cls._resolve(cfg, log, _failed(""))
-            cls._config(found)
+            _, warnings = configuration(cfg, log, _failed(""), overrides=cls.CONFIG_KWARGS)
         except UserError as exc:
             raise RuntimeError(str(exc)) from None
-        for warning in found.warnings:
+        for warning in (*warnings, *idle(cfg)):
             log.warning("%s", warning)
-        for name, instead in _IDLE.items():
-            if name in cfg.settings and not _at_default(cfg, name):
-                log.warning("%s has no effect with Pronghorn's workers: %s.", name, instead)
-
-    @classmethod
-    def _resolve(cls, cfg: Any, log: Any, app: Callable[..., Any]) -> Resolution:
-        """What the environment, pyproject.toml and Gunicorn's settings say, in the end Gunicorn's."""
-        # What is Gunicorn's alone is not looked up anywhere else.
-        own: dict[str, Any] = {
-            "app": app,
-            "workers": 1,
-            "reload": False,
-            "preload": False,
-            "fd": None,
-            "uds": None,
-            "log_config": None,
-            "access_log": _logs_access(cfg, log),
-        }
-        found = resolve(own, os.environ, Path.cwd())
-        for name, (option, read) in _SETTINGS.items():
-            if name not in cfg.settings:  # of a later Gunicorn than this one
-                continue
-            ours = name not in _ARBITERS and found.sources[option] not in {DEFAULT, "FORWARDED_ALLOW_IPS"}
-            if not (ours and _at_default(cfg, name)):
-                found.values[option], found.sources[option] = read(getattr(cfg, name)), f"{name} of Gunicorn"
-        if cfg.is_ssl:
-            found.values["ssl_context_factory"] = lambda _, usual: cfg.ssl_context(cfg, usual)
-        return found
-
-    @classmethod
-    def _config(cls, found: Resolution) -> Config:
-        return Config(**{**found.values, **cls.CONFIG_KWARGS}, environ={})
 
     # In the worker's process.
 
@@ -250,6 +194,9 @@ class PronghornWorker(Worker):  # type: ignore[misc]  # Gunicorn has no types
         for number, handler in handlers.items():
             signal.signal(number, handler)
             signal.siginterrupt(number, False)
+        if not faulthandler.is_enabled():
+            # Comes before the handler for SIGABRT, and leaves it the signal.
+            faulthandler.enable(self.tmp.stack)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """SIGTERM: finish what has begun."""
@@ -276,6 +223,7 @@ class PronghornWorker(Worker):  # type: ignore[misc]  # Gunicorn has no types
 
     def handle_abort(self, sig: int, frame: FrameType | None) -> None:
         """SIGABRT: nothing was heard of the loop for longer than `timeout`. Say where it is, and go."""
+        self.tmp.forget()
         where = "".join(traceback.format_stack(frame)).rstrip("\n")
         silence = self._silence() if self._beaten else 0.0
         self.log.critical(
@@ -308,7 +256,13 @@ class PronghornWorker(Worker):  # type: ignore[misc]  # Gunicorn has no types
         # Gunicorn thinks that a worker which has imported its application is up. It is when it serves.
         self.booted = False
         try:
-            config = self._own_config()
+            config, _ = configuration(
+                self.cfg,
+                self.log,
+                self.wsgi,
+                overrides=self.CONFIG_KWARGS,
+                max_requests=self.max_requests if self.max_requests < sys.maxsize else None,
+            )
             self._adopt_loggers()
             self._server = _GunicornServer(config, self)
             with asyncio.Runner(loop_factory=loop_factory(config)) as runner:
@@ -318,19 +272,6 @@ class PronghornWorker(Worker):  # type: ignore[misc]  # Gunicorn has no types
                 self.log.error("%s", cause_text(exc.__cause__))  # noqa: TRY400  # without our own part
             self.log.error("%s", exc)  # noqa: TRY400  # one line
             sys.exit(Arbiter.WORKER_BOOT_ERROR)
-
-    def _own_config(self) -> Config:
-        found = self._resolve(self.cfg, self.log, self.wsgi)
-        if self.max_requests < sys.maxsize:  # the jitter is in it
-            found.values["limit_max_requests"], found.values["limit_max_requests_jitter"] = (
-                self.max_requests,
-                0,
-            )
-        try:
-            return self._config(found)
-        except UserError as exc:
-            found.blame(exc)
-            raise
 
     def _adopt_loggers(self) -> None:
         """Let what we log, and what applications log through Uvicorn's names, come out where Gunicorn's own lines do."""
@@ -406,25 +347,6 @@ class PronghornH2CWorker(PronghornWorker):
 UvicornWorker = PronghornWorker
 UvicornH11Worker = PronghornH11Worker
 UvicornH2CWorker = PronghornH2CWorker
-
-
-def _at_default(cfg: Any, name: str) -> bool:
-    setting = cfg.settings[name]
-    # Each has been through its validator, which makes lists of texts and the like: so has this one.
-    pristine = type(setting)()
-    return bool(setting.get() == pristine.get())
-
-
-def _logs_access(cfg: Any, log: Any) -> bool:
-    """Whether anybody wants to hear of requests: a place for the access log, or a logger with a mind of its own."""
-    return bool(
-        cfg.accesslog
-        or cfg.logconfig
-        or cfg.logconfig_dict
-        or cfg.logconfig_json
-        or (cfg.syslog and not cfg.disable_redirect_access_to_syslog)
-        or type(log).access is not Logger.access
-    )
 
 
 def _failed(text: str) -> ASGIApplication:

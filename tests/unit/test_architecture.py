@@ -50,7 +50,8 @@ ALLOWED: dict[str, set[str]] = {
         *("importer", "runtime", "worker", "supervise", "observe"),
     },
     # Gunicorn's worker classes stand where the command stands: above everything, with a process manager of their own.
-    "workers": {"config", "importer", "sources", "runtime", "worker", "observe"},
+    "gunicorn_settings": {"config", "sources"},
+    "workers": {"config", "gunicorn_settings", "importer", "runtime", "worker", "observe"},
     "__init__": {"cli", "config", "worker"},
     "__main__": {"cli"},
     "main": {"cli", "config", "worker"},
@@ -63,6 +64,7 @@ THIRD_PARTY: dict[str, set[str]] = {
     "runtime": {"uvloop"},
     "worker": {"uvloop"},
     "supervise": {"watchfiles"},
+    "gunicorn_settings": {"gunicorn"},
     "workers": {"gunicorn"},
     "middleware": {"a2wsgi"},
     "env_file": {"dotenv"},
@@ -214,8 +216,10 @@ def test_the_table_has_no_cycle() -> None:
 
 def test_only_the_upper_units_see_config() -> None:
     seeing = {unit for unit, targets in ALLOWED.items() if "config" in targets}
-    # `sources` fills Config, `__init__` and `main` hand it to the user; nobody else may know it.
-    assert seeing - {"sources", "__init__", "main"} == {"cli", "runtime", "worker", "supervise", "workers"}
+    # `sources` and `gunicorn_settings` fill Config, `__init__` and `main` hand it to the user; nobody else may know it.
+    assert seeing - {"sources", "gunicorn_settings", "__init__", "main"} == {
+        *("cli", "runtime", "worker", "supervise", "workers")
+    }
 
 
 @pytest.mark.parametrize(

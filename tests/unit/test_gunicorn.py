@@ -171,6 +171,31 @@ def test_a_blocked_worker_is_replaced_and_says_where_it_stood(tmp_path: Path) ->
         assert server.stop() == 0
 
 
+@pytest.mark.parametrize("path", ["/spin", "/crash"])
+def test_a_worker_that_cannot_speak_any_more_leaves_word_of_where_it_stood(tmp_path: Path, path: str) -> None:
+    """Blocked in C without letting go of the interpreter, or crashed there: no handler of Python's runs."""
+    stuck = """
+        import collections, ctypes, itertools
+
+        async def app(scope, receive, send):
+            assert scope["type"] == "http"
+            if scope["path"] == "/spin":
+                collections.deque(itertools.repeat(None), maxlen=0)
+            if scope["path"] == "/crash":
+                ctypes.string_at(0)
+            await send({"type": "http.response.start", "status": 204, "headers": []})
+            await send({"type": "http.response.body"})
+    """
+    with gunicorn(tmp_path, stuck, "--timeout", "1", shameful=True) as server, server.connect() as client:
+        [worker] = workers(server)
+        client.request("GET", path)
+        server.stderr.wait_for(f"Worker (pid:{worker}) has left this:")
+        server.stderr.wait_for('main.py", line')
+        server.running_on(2)
+        assert server.get("/").status == 204
+        assert server.stop() == 0
+
+
 def test_a_slow_start_is_not_taken_for_a_blocked_loop(tmp_path: Path) -> None:
     slow = """
         import asyncio

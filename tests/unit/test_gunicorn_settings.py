@@ -16,14 +16,9 @@ from gunicorn.config import make_settings
 from gunicorn.glogging import Logger
 
 from pronghorn.config import Config
-from pronghorn.workers import (
-    _IDLE,
-    _SETTINGS,
-    JsonLogger,
-    PronghornH2CWorker,
-    PronghornH11Worker,
-    PronghornWorker,
-)
+from pronghorn.errors import UsageError
+from pronghorn.gunicorn_settings import IDLE, SETTINGS, configuration
+from pronghorn.workers import JsonLogger, PronghornH2CWorker, PronghornH11Worker, PronghornWorker
 from tests.support.gunicorn_process import gunicorn, message
 from tests.support.process import PATIENCE
 
@@ -59,7 +54,7 @@ def bare(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def config(worker: type[PronghornWorker] = PronghornWorker, **changes: Any) -> Config:
     """What a worker would serve with, under these settings of Gunicorn."""
     cfg = settings(**changes)
-    return worker._config(worker._resolve(cfg, Logger(cfg), application))
+    return configuration(cfg, Logger(cfg), application, overrides=worker.CONFIG_KWARGS)[0]
 
 
 # ---- Settings that are options of ours ------------------------------------------------------------------------------
@@ -91,7 +86,7 @@ def test_a_setting_becomes_an_option(name: str, value: Any, option: str, expecte
 
 @pytest.mark.parametrize("name", ["limit_request_line", "limit_request_fields", "limit_request_field_size"])
 def test_zero_is_no_limit(name: str) -> None:
-    assert getattr(config(PronghornWorker, **{name: 0}), _SETTINGS[name][0]) > 2**31
+    assert getattr(config(PronghornWorker, **{name: 0}), SETTINGS[name][0]) > 2**31
 
 
 def test_gunicorns_defaults_are_the_defaults() -> None:
@@ -142,9 +137,41 @@ def test_a_subclass_decides(monkeypatch: pytest.MonkeyPatch) -> None:
     assert config(PronghornH11Worker).loop == "asyncio"
 
 
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (
+            {"timeout_keepalive": 5},
+            "unknown option 'timeout_keepalive' (from CONFIG_KWARGS). Did you mean timeout_keep_alive?",
+        ),
+        (
+            {"timeout_keep_alive": "soon"},
+            "--timeout-keep-alive: 'soon' is not a number of seconds (from CONFIG_KWARGS)",
+        ),
+    ],
+)
+def test_a_mistake_in_a_subclass_is_named(overrides: dict[str, Any], said: str) -> None:
+    cfg = settings()
+    with pytest.raises(UsageError) as caught:
+        configuration(cfg, Logger(cfg), application, overrides=overrides)
+    assert str(caught.value) == said
+
+
+def test_max_requests_comes_with_its_jitter(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PRONGHORN_LIMIT_MAX_REQUESTS_JITTER", "500")
+    cfg = settings()
+    found, _ = configuration(cfg, Logger(cfg), application, overrides={}, max_requests=1234)
+    assert (found.limit_max_requests, found.limit_max_requests_jitter) == (1234, 0)
+
+
+def test_the_level_is_gunicorns(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PRONGHORN_LOG_LEVEL", "error")
+    assert config(loglevel="debug").log_level == "info"  # which leaves alone what the worker has set
+
+
 def test_every_setting_of_gunicorn_exists() -> None:
     """Those of later versions than the oldest that is supported are missing there, and only there."""
-    assert {*_SETTINGS, *_IDLE} <= make_settings().keys()
+    assert {*SETTINGS, *IDLE} <= make_settings().keys()
 
 
 # ---- Refused, or without effect -------------------------------------------------------------------------------------
