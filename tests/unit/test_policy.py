@@ -52,7 +52,9 @@ def test_all_is_well() -> None:
 
 
 def test_who_is_not_wanted_is_told_to_go() -> None:
-    assert decided(worker(1), worker(2, slot=1)) == [Terminate(2, "one fewer is wanted")]
+    assert decided(worker(1), worker(2, slot=1)) == [Retire(2, "one fewer is wanted")]
+    starting = worker(2, slot=1, phase=Phase.STARTING)
+    assert decided(worker(1), starting) == [Terminate(2, "one fewer is wanted")]
 
 
 @pytest.mark.parametrize(
@@ -162,7 +164,7 @@ class World:
                 )
             case Retire(pid, _):
                 old = self.workers[pid]
-                assert any(
+                assert old.slot >= self.wanted or any(
                     w.phase is Phase.READY and w.slot == old.slot and w.started > old.started
                     for w in self.workers.values()
                 ), "retired before its successor was ready"

@@ -103,7 +103,7 @@ class Spawn:
 
 @dataclass(frozen=True, slots=True)
 class Retire:
-    """Let a worker go whose successor serves: it loses nobody, and has time."""
+    """Let a worker go in whose place others serve: it loses nobody, and has time."""
 
     pid: int
     why: str
@@ -143,7 +143,7 @@ def decide(snapshot: Snapshot, now: float) -> list[Action]:
         return [*actions, *(Terminate(w.pid, "stop") for w in snapshot.workers if _may_be_told(w))]
     for slot, members in snapshot.by_slot.items():
         if slot >= snapshot.wanted:
-            actions += (Terminate(worker.pid, "one fewer is wanted") for worker in members)
+            actions += (_go(worker, "one fewer is wanted") for worker in members)
     return [*actions, *_fill(snapshot, now)]
 
 
@@ -162,6 +162,11 @@ def _kills(snapshot: Snapshot, now: float) -> Iterator[Action]:
             and now - worker.since > limits.grace + PATIENCE
         ):
             yield Kill(worker.pid, f"still there {now - worker.since:.0f} s after it was told to go")
+
+
+def _go(worker: Worker, why: str) -> Action:
+    """Others serve: one that does may take its time, and one that does not yet has nothing to lose."""
+    return (Retire if worker.phase is Phase.READY else Terminate)(worker.pid, why)
 
 
 def _may_be_told(worker: Worker) -> bool:

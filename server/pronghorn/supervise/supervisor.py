@@ -197,6 +197,7 @@ class Supervisor:
                 self._started(lambda: self._family.start(slot, self._generation))
             case Retire(pid, why):
                 logger.info("Retiring child process [%d]: %s", pid, why)
+                self._give_up_socket(workers[pid].slot)
                 workers[pid].channel.send({"retire": True})
                 workers[pid].enter(Phase.LEAVING, time.monotonic())
             case Terminate(pid, _) if self._succeeded:
