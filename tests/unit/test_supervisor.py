@@ -240,6 +240,19 @@ def test_a_blocked_loop_is_killed_and_its_stack_is_in_the_log(tmp_path: Path) ->
         all_of(server)
 
 
+def test_nobody_is_to_blame_for_a_pause_of_all(tmp_path: Path) -> None:
+    with serving(tmp_path, APP, *PLAIN, "--timeout-worker-healthcheck", "1") as server:
+        everybody = [server.pid, *all_of(server)]
+        for pid in everybody:
+            os.kill(pid, signal.SIGSTOP)
+        time.sleep(3)
+        for pid in everybody:
+            os.kill(pid, signal.SIGCONT)
+        time.sleep(1)
+        assert {server.pid, *all_of(server)} == set(everybody)
+        assert not any("Killing" in line for line in server.stderr.so_far())
+
+
 def test_a_worker_that_has_served_enough_is_replaced_before_it_goes(tmp_path: Path) -> None:
     with serving(tmp_path, APP, "--supervise", "--limit-max-requests", "3") as server:
         all_of(server, 3)

@@ -81,9 +81,9 @@ class Channel:
             *lines, self._received = (self._received + data).split(b"\n")
             self._received = self._received[-_LONGEST:]
             for line in lines:
-                if line.startswith(b"{"):
+                try:
                     messages.append(json.loads(line))
-                else:
+                except ValueError:
                     self.stack.append(line.decode(errors="replace"))
         return messages
 

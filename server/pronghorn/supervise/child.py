@@ -112,6 +112,7 @@ def begin(channel: Channel, passed: Sequence[int] = ()) -> None:
         sys.path[:] = start.path
         # A terminal sends its signals to all of us. What they mean for a worker is for the supervisor to say.
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
         die_with_parent()
         if os.getppid() != start.parent:
             return  # it was quicker

@@ -74,6 +74,11 @@ class Family:
                     self.workers[pid].exit_code = code
         return was is Phase.STARTING and process.phase is Phase.READY
 
+    def forgive(self, seconds: float) -> None:
+        """As many seconds have not counted for anybody."""
+        for process in self.workers.values():
+            process.heard += seconds
+
     def last_words(self, process: Process) -> str | None:
         """The stack of a process whose event loop is stuck, as faulthandler writes it."""
         process.signal(signal.SIGUSR2)

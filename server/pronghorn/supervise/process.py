@@ -185,7 +185,8 @@ def _spawn(listeners: Sequence[int]) -> tuple[int, Channel]:
             # A descriptor duplicated onto itself is one that is inherited: posix_spawn(3).
             file_actions=[(os.POSIX_SPAWN_DUP2, number, number) for number in (theirs.fileno(), *listeners)],
             setsigdef=[number for number in signal.valid_signals() if number not in UNTOUCHABLE],
-            setsigmask=[],
+            # A terminal's Ctrl+C is not to interrupt the imports, with a traceback from every worker; `child.begin` lets it in.
+            setsigmask=[signal.SIGINT],
         )
     finally:
         theirs.close()

@@ -50,8 +50,9 @@ from .watch import Watcher
 
 logger = logging.getLogger("pronghorn.error")
 
-#: Seconds between two looks at those who say nothing.
+#: Seconds between two looks at those who say nothing; and those between two looks that mean that we were stopped ourselves.
 _TICK: Final = 0.5
+_STOPPED: Final = 4 * _TICK
 
 
 class Supervisor:
@@ -89,6 +90,7 @@ class Supervisor:
         self._failures = 0
         self._failed_at = self._retry_at = 0.0
         self._alive_at = 0.0
+        self._looked_at = time.monotonic()
         self._fatal: UserError | None = None
         self._handlers: dict[int, Callable[[], None]] = {
             signal.SIGINT: self._interrupted,
@@ -150,6 +152,9 @@ class Supervisor:
 
     def _turn(self) -> None:
         now = time.monotonic()
+        if now - self._looked_at > _STOPPED:
+            # It was we who were stopped: a container that was paused, a machine that slept. Nobody is to blame for being silent.
+            self._family.forgive(now - self._looked_at)
         if self.config.preload and not (self._stopping or self._fatal):
             if self._family.preloader is None and not self._family.preloading and now >= self._retry_at:
                 self._started(lambda: self._family.preload(self._generation))
@@ -158,7 +163,9 @@ class Supervisor:
             self._do(action)
         if self._halted:
             return
-        for key, _ in self._selector.select(_TICK):
+        found = self._selector.select(_TICK)
+        self._looked_at = now
+        for key, _ in found:
             if isinstance(key.data, Process):
                 if self._family.hear(key.data):
                     self._ready(key.data)
@@ -228,9 +235,12 @@ class Supervisor:
     def _started(self, start: Callable[[], None]) -> None:
         try:
             start()
-        except UsageError as exc:
-            self._fatal = exc
-        except OSError as exc:  # no memory, no process numbers: that passes
+        except (
+            OSError,
+            UserError,
+        ) as exc:  # no memory, no process numbers, a port that is taken: that passes
+            if isinstance(exc, UserError) and not self._ever_ready:
+                self._fatal = exc
             logger.error("Cannot start a child process: %s", exc)  # noqa: TRY400  # the traceback is ours and says nothing
             self._count_failure(time.monotonic())
 
@@ -374,7 +384,9 @@ class Supervisor:
         self._stopping = True
         self._notifier.stopping("Waiting for requests in progress")
         for listener in self._listeners:
-            listener.withdraw()  # nobody new comes; who is in the backlog is taken in by those who leave
+            # Who is in the backlog is taken in by those who leave, who have the socket too. Were it open here any longer,
+            # who comes later would wait in it for nobody, instead of trying elsewhere at once.
+            listener.close()
         for slot in list(self._own):
             self._close_own(slot)
 
