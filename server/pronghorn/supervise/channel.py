@@ -81,10 +81,11 @@ class Channel:
             *lines, self._received = (self._received + data).split(b"\n")
             self._received = self._received[-_LONGEST:]
             for line in lines:
-                try:
-                    messages.append(json.loads(line))
-                except ValueError:
+                message = _message(line)
+                if message is None:
                     self.stack.append(line.decode(errors="replace"))
+                else:
+                    messages.append(message)
         return messages
 
     def send_start(self, start: Start) -> None:
@@ -106,3 +107,12 @@ class Channel:
                 raise EOFError("the supervisor is gone")
             data += piece
         return data
+
+
+def _message(line: bytes) -> Message | None:
+    """What a line says, if it is one of ours."""
+    try:
+        found = json.loads(line)
+    except ValueError:
+        return None
+    return found if isinstance(found, dict) else None
