@@ -13,11 +13,11 @@ from tests.support.drill_servers import Server
 from tests.support.drills import DRILLS, Drill, Outcome
 from tests.support.steady import Fate
 
-HEAD = ["", "sent", "failed", "inside", "outside", "gap ms", "remarks"]
+HEAD = ["", "sent", "failed", "inside", "outside", "gap ms", "late ms", "remarks"]
 
 LEGEND = """Of the requests sent, `failed` got no right answer: `inside` was what the event excuses (on a connection that the killed
 or hanging worker held; after TERM, connections that nobody takes any more), `outside` is what nothing does. `gap` is the longest time
-without any right answer."""
+without any right answer; `late` is how late the client itself was at worst, for want of a processor, and is part of the gap then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ def table(drilled: Drilled) -> Grid:
 def _figures(outcome: Outcome) -> list[str]:
     gap = "" if outcome.drill.ends else f"{outcome.counts.longest_gap * 1000:.0f}"
     failed = [outcome.counts.sent, outcome.counts.failed, len(outcome.inside), len(outcome.outside)]
-    return [*map(str, failed), gap]
+    return [*map(str, failed), gap, f"{outcome.counts.lag * 1000:.0f}"]
 
 
 def _remarks(outcome: Outcome) -> str:

@@ -116,7 +116,7 @@ def outcome(
 ) -> Outcome:
     failures = tuple(failure() for _ in range(inside + outside))
     fates = Counter({Fate.ANSWERED: answered, Fate.UNANSWERED: len(failures)})
-    counts = Counts(answered + len(failures), +fates, failures, gap, (0.5,), 0.0, 0, Counter({7: answered}))
+    counts = Counts(answered + len(failures), +fates, failures, gap, (0.5,), 0.004, 0, Counter({7: answered}))
     split = list(failures[:inside]), list(failures[inside:])
     return Outcome(SERVERS[server], DRILLS[drill], counts, *split, {"gone": 1.25}, list(problems), "")
 
@@ -270,10 +270,19 @@ def results() -> Results:
 
 def test_a_table_has_a_row_for_each_drill(results: Results) -> None:
     ours, other = map(report.table, results.drilled)
-    assert ours[1] == ["HUP", "100", "0", "0", "0", "13", "gone after 1.2 s"]
-    assert ours[2] == ["SIGKILL of a worker", "102", "2", "2", "0", "10", "gone after 1.2 s; 2 unanswered"]
-    assert ours[3] == ["TERM of the whole", "101", "1", "0", "1", "", "gone after 1.2 s; 1 unanswered"]
-    assert other[1] == ["USR2", "", "", "", "", "", "no SIGUSR2"]
+    assert ours[1] == ["HUP", "100", "0", "0", "0", "13", "4", "gone after 1.2 s"]
+    assert ours[2] == [
+        "SIGKILL of a worker",
+        "102",
+        "2",
+        "2",
+        "0",
+        "10",
+        "4",
+        "gone after 1.2 s; 2 unanswered",
+    ]
+    assert ours[3] == ["TERM of the whole", "101", "1", "0", "1", "", "4", "gone after 1.2 s; 1 unanswered"]
+    assert other[1] == ["USR2", "", "", "", "", "", "", "no SIGUSR2"]
     assert len({len(line) for line in ours + other}) == 1
 
 
@@ -287,7 +296,7 @@ def test_a_terminal_gets_columns(results: Results) -> None:
 def test_the_page_and_the_data_say_the_same(results: Results, tmp_path: Path) -> None:
     report.write(tmp_path, results)
     page, data = (tmp_path / "drills.md").read_text(), json.loads((tmp_path / "drills.json").read_text())
-    assert "| USR2 |  |  |  |  |  | no SIGUSR2 |" in page
+    assert "| USR2 |  |  |  |  |  |  | no SIGUSR2 |" in page
     assert "| pronghorn, preloaded | 44.0 | 20.5 | 61.2 |" in page
     by_drill = {row["drill"]: row for row in data["drills"]}
     assert by_drill["kill"]["fates"] == {"answered": 100, "unanswered": 2}
