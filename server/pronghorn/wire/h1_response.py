@@ -26,6 +26,11 @@ _NOTABLE: Final = frozenset(
 )
 _BODILESS: Final = frozenset((204, 205, 304))
 
+# Fields of the application that change what the server writes: "close" in Connection, Date, Server.
+_CLOSE: Final = 1
+_DATE: Final = 2
+_SERVER: Final = 4
+
 # How the body in progress is delimited.
 _NONE: Final = 0
 _LENGTH_GIVEN: Final = 1
@@ -60,13 +65,11 @@ class H1Response:
 
     __slots__ = (
         "_cache",
-        "_close_wanted",
         "_defaults",
         "_framing",
         "_length",
         "_lengths",
-        "_own_date",
-        "_own_server",
+        "_own",
         "_write",
         "excess",
         "keep_alive",
@@ -80,9 +83,7 @@ class H1Response:
         self._lengths = cache.lengths
         self._framing = _NONE
         self._length: int | None = None
-        self._close_wanted = False
-        self._own_date = False
-        self._own_server = False
+        self._own = 0  # which of the fields below the application has set
         self.keep_alive = True
         #: Body bytes that the application sent beyond the length it had declared, and bytes that it still owes.
         self.excess = 0
@@ -113,7 +114,7 @@ class H1Response:
             else:
                 self.missing = length - size
                 self.keep_alive = False  # the peer waits for bytes that will not come
-        if self._close_wanted or not self.keep_alive or request.http_version == "1.0":
+        if self._own & _CLOSE or not self.keep_alive or request.http_version == "1.0":
             self._persistence(lines)
         lines.append(b"\r\n")
         if size >= LARGE:
@@ -145,7 +146,7 @@ class H1Response:
         else:
             self._framing = _UNTIL_CLOSE
             self.keep_alive = False
-        if self._close_wanted or not self.keep_alive or request.http_version == "1.0":
+        if self._own & _CLOSE or not self.keep_alive or request.http_version == "1.0":
             self._persistence(lines)
         lines.append(b"\r\n")
         self._write(b"".join(lines))
@@ -239,13 +240,15 @@ class H1Response:
     def _fields(self, status: int, headers: Headers) -> list[bytes]:
         """The status line and the application's fields, but for those that the server writes itself."""
         self._length = None
-        self._close_wanted = self._own_date = self._own_server = False
+        self._own = 0
         self.excess = self.missing = 0
         lines = [STATUS_LINES[status]]
         known = self._cache.get
         for field in headers:
-            # A pair may be a list as well, which cannot be looked up.
-            line = known(field) if type(field) is tuple else None
+            try:
+                line = known(field)
+            except TypeError:  # a pair may be a list as well, which cannot be looked up
+                line = None
             if line is None:
                 name, value = field
                 if name == b"content-length":
@@ -253,8 +256,9 @@ class H1Response:
                     continue
                 line = self._new_field(name, value)
             lines.append(line)
-        if self._own_date or self._own_server:
-            lines.append(self._defaults.without(date=self._own_date, server=self._own_server))
+        own = self._own
+        if own & (_DATE | _SERVER):
+            lines.append(self._defaults.without(date=own & _DATE != 0, server=own & _SERVER != 0))
         else:
             lines.append(self._defaults.block)
         return lines
@@ -266,15 +270,15 @@ class H1Response:
         if lowered not in _NOTABLE:
             return self._cache.add(name, value)
         if lowered == b"date":
-            self._own_date = True
+            self._own |= _DATE
             return line
         if lowered == b"server":
-            self._own_server = True
+            self._own |= _SERVER
             return line
         if lowered == b"content-length":
             self._take_length(value)
         elif lowered == b"connection" and b"close" in value.lower():
-            self._close_wanted = True
+            self._own |= _CLOSE
         return b""
 
     def _take_length(self, digits: bytes) -> None:
@@ -296,6 +300,6 @@ class H1Response:
 
     def _persistence(self, lines: list[bytes]) -> None:
         """Say what HTTP/1.1 does not imply: that this is the last response, or to HTTP/1.0 that it is not."""
-        if self._close_wanted:
+        if self._own & _CLOSE:
             self.keep_alive = False
         lines.append(b"connection: keep-alive\r\n" if self.keep_alive else b"connection: close\r\n")
