@@ -526,10 +526,15 @@ def test_batches_that_nobody_asked_for_join_and_are_told_once(folder: Path) -> N
 
 
 def test_a_folder_is_known_by_its_own_name_rather_than_by_a_link(folder: Path) -> None:
-    for name in ("a", "b", "y", "z"):
-        (folder / name).symlink_to(folder / "pkg")
+    # Many, since the order in which a folder lists them is its own.
+    real = [f"m{number}" for number in range(6)]
+    for name in real:
+        (folder / name).mkdir()
+        (folder / name / "x.py").touch()
+        for link in (f"a_{name}", f"z_{name}"):
+            (folder / link).symlink_to(folder / name)
     found = {os.path.relpath(path, folder) for path in Tree(select([str(folder)])).refresh()}
-    assert found == {"main.py", "pkg/__init__.py", "pkg/module.py"}
+    assert found == {"main.py", "pkg/__init__.py", "pkg/module.py", *(f"{name}/x.py" for name in real)}
 
 
 def test_of_two_links_the_first_by_name_counts(folder: Path) -> None:

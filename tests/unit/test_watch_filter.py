@@ -145,6 +145,10 @@ def test_what_is_not_below_a_watched_folder_does_not_count(path: str) -> None:
     assert not selection(["*"]).wanted(path)
 
 
+def test_a_watched_folder_is_no_file_in_itself() -> None:
+    assert not selection(["*"], roots=[f"{HOME}/app.py"]).wanted(f"{HOME}/app.py")
+
+
 @pytest.mark.parametrize(
     ("includes", "excludes", "wanted", "unwanted"),
     [
@@ -181,6 +185,7 @@ def test_what_is_not_below_a_watched_folder_does_not_count(path: str) -> None:
         # The name against the pattern: the name is what was meant.
         (["test_main.py"], ["test_*"], ["test_main.py"], ["test_other.py", "test_d/test_main.py"]),
         (["test_m*.py"], ["test_*"], [], ["test_main.py"]),
+        ([f"{HOME}/p/*.cfg"], [], ["p/a.cfg"], ["p/.a.cfg", "p/q/a.cfg"]),
         ([f"{HOME}/.secret/a.cfg"], [], [".secret/a.cfg"], ["p/.secret/a.cfg", ".secret/b.cfg"]),
     ],
 )
@@ -355,6 +360,15 @@ def test_an_excluded_folder_is_known_by_its_link_and_by_its_own_name(project: Pa
     assert roots(outside, project) == ["here", "here/tests"]
     if exclude == "link":
         assert not outside.wanted(project / "here/link/a.py")
+
+
+def test_an_excluded_folder_on_the_other_side_of_a_link(project: Path) -> None:
+    (project / "third").mkdir()
+    (project / "elsewhere/inner").symlink_to(project / "third")
+    chosen = select([".", "../elsewhere"], [], ["link/inner"])
+    for path in ("here/link/inner", "elsewhere/inner"):
+        assert not chosen.wanted(project / path / "a.py")
+    assert chosen.wanted(project / "here/link/sub/a.py")
 
 
 def test_excludes_may_leave_nothing(project: Path) -> None:
