@@ -8,6 +8,7 @@ application that has a gunicorn.conf.py of its own, in its folder in the image, 
 import gc
 import math
 import os
+from collections.abc import Callable
 from typing import Any
 
 from pronghorn.supervise.cpus import available
@@ -20,9 +21,17 @@ def _setting(name: str, default: Any) -> Any:
     return os.environ.get(f"PRONGHORN_{name}") or os.environ.get(f"UVICORN_{name}") or default
 
 
-def _whole(name: str, default: int) -> int:
+def _number(name: str, default: Any, read: Callable[[str], int]) -> int:
+    value = str(_setting(name, default))
+    try:
+        return read(value)
+    except ValueError:
+        raise SystemExit(f"gunicorn.conf.py: {value!r} is no number (PRONGHORN_{name})") from None
+
+
+def _whole(name: str, default: Any) -> int:
     """Gunicorn counts whole seconds; 0 would mean none at all, so a part of one is one."""
-    return math.ceil(float(_setting(name, default)))
+    return _number(name, default, lambda text: math.ceil(float(text)))
 
 
 # ---- What is served, and where --------------------------------------------------------------------------------------
@@ -37,7 +46,7 @@ _port = _setting("PORT", os.environ.get("PORT") or "8000")
 bind = f"unix:{_uds}" if _uds else f"[{_host}]:{_port}" if ":" in _host else f"{_host}:{_port}"
 
 # Gunicorn gives a Unix socket its permissions by its umask: 660, the group's and nobody else's, is 117.
-umask = 0o777 & ~int(_setting("UDS_MODE", "660"), 8)
+umask = 0o777 & ~_number("UDS_MODE", "660", lambda text: int(text, 8))
 
 # Connections that wait while every worker is busy, or while the last one is replaced. The kernel's net.core.somaxconn caps it.
 backlog = _whole("BACKLOG", 2048)
@@ -48,8 +57,8 @@ worker_class = "pronghorn.workers.PronghornWorker"
 
 # As many as can run at a time, which in a container is its CPU quota and not the machine's number of processors. Not 2 n + 1: that
 # is for workers that wait for their databases, and an event loop does something else meanwhile.
-_workers = _setting("WORKERS", os.environ.get("WEB_CONCURRENCY") or "auto")
-workers = available() if _workers == "auto" else int(_workers)
+_concurrency = os.environ.get("WEB_CONCURRENCY") or "auto"
+workers = available() if _setting("WORKERS", _concurrency) == "auto" else _whole("WORKERS", _concurrency)
 
 # Off: a HUP brings new code only where each worker imports it. On, the workers share the memory of what was imported.
 preload_app = _setting("PRELOAD", "false").lower() in _YES
