@@ -46,7 +46,7 @@ from .policy import (
     decide,
 )
 from .process import Preloader, Process
-from .watch import Watcher
+from .watch import Watcher, name_files
 
 logger = logging.getLogger("pronghorn.error")
 
@@ -456,7 +456,7 @@ class Supervisor:
             logger.warning(
                 "%s detected changes in %s. Reloading...",
                 self._watcher.name,
-                ", ".join(f"'{path}'" for path in changed[:5]) + (" and more" if len(changed) > 5 else ""),
+                name_files(changed),
             )
             self._generation += 1
             self._retry_at = 0.0
