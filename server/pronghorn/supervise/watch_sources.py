@@ -12,8 +12,8 @@ from .watch_tree import Tree
 
 #: Seconds between two looks at the files, at the least.
 POLL_INTERVAL: Final = 0.25
-# Looking takes a twentieth of one processor at the most: the pause is this many times what the look took.
-_REST: Final = 19
+# Looking takes a tenth of one processor at the most: the pause is this many times what the look took.
+_REST: Final = 9
 # WatchFiles looks into its mailbox this often, and takes a pause as long for the end of a burst.
 _STEP_MS: Final = 50
 
