@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import socket
 import tempfile
 from collections.abc import Callable, Iterator
@@ -13,6 +14,10 @@ from hypothesis import settings
 # No deadline: how long one example takes says more about a busy machine than about the code.
 settings.register_profile("pronghorn", deadline=None, print_blob=True)
 settings.load_profile("pronghorn")
+
+# Who runs us in the background may have these ignored, and what is ignored stays so in every process that a test starts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGQUIT, signal.SIG_DFL)
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 

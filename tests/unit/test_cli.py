@@ -180,7 +180,6 @@ def test_a_secret_is_not_shown_anywhere(run: Run, monkeypatch: pytest.MonkeyPatc
         (["--uds-mode", "999", "main:app"], "--uds-mode: '999' is not an octal mode such as 660"),
         (["--header", "X-A"], "--header: 'X-A' has no colon, write Name:Value"),
         (["--log-config", "no.json", "main:app"], "--log-config: no such file: 'no.json'"),
-        (["--reload", "main:app"], "--reload: auto-reload comes with a later version"),
         (["--uds", "/a", "--fd", "3", "main:app"], "--fd: cannot be given together with --uds, listen on one of them"),
         (["--port", "1", "healthcheck"], "healthcheck comes before its options. Write pronghorn healthcheck --port 8000"),
         (["healthcheck"], "--health-path: no path was given. Give it here or as PRONGHORN_HEALTH_PATH, to the server as well"),
@@ -252,7 +251,6 @@ def test_run_with_an_option_that_does_not_exist_is_a_type_error(served: list[Any
     [
         ({"port": "x"}, "port: 'x' is not a whole number"),
         ({"workers": 0}, "workers: 0 is out of range, it must be at least 1"),
-        ({"reload": True}, "reload: auto-reload comes with a later version"),
     ],
 )
 def test_run_exits_as_the_command_does(

@@ -194,11 +194,6 @@ def test_no_application_is_an_error() -> None:
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"reload": True}, "auto-reload"),
-        ({"reload_dirs": ["src"]}, "auto-reload"),
-        ({"reload_includes": ["*.html"]}, "auto-reload"),
-        ({"reload_excludes": ["*.html"]}, "auto-reload"),
-        ({"reload_delay": 1}, "auto-reload"),
         ({"http2": True}, "HTTP/2"),
         ({"ws": "websockets"}, "WebSockets"),
         ({"ws": "wsproto"}, "WebSockets"),

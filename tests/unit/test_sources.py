@@ -102,7 +102,11 @@ def test_every_option_can_come_from_a_variable_a_table_and_a_flag(folder: Path) 
         "timeout_worker_healthcheck": "1",
         "workers": "2",
         "supervise": "true",
-        "preload": "true",
+        "reload": "true",
+        "reload_dirs": "src",
+        "reload_includes": "*.html",
+        "reload_excludes": "tests",
+        "reload_delay": "1",
         "interface": "asgi2",
         "wsgi_threads": "1",
         "send_after_disconnect": "ignore",
@@ -130,8 +134,8 @@ def test_every_option_can_come_from_a_variable_a_table_and_a_flag(folder: Path) 
         "ssl_ciphers": "HIGH",
         "ssl_context_factory": "security:context",
     }
-    # They contradict uds, and one changes the environment: tested on their own.
-    elsewhere = {"fd", "reuse_port", "env_file"}
+    # They contradict uds or reload, and one changes the environment: tested on their own.
+    elsewhere = {"fd", "reuse_port", "preload", "env_file"}
     for name, told in OPTIONS.items():
         assert name in texts or name in elsewhere or told.later is not None, name
     by_flag = resolve(
@@ -196,8 +200,8 @@ def test_a_pyproject_without_our_table_says_nothing(folder: Path) -> None:
         ),
         ("[tool.pronghorn]\nlog_config = 'no'\n", f"--log-config: no such file: 'no' (from {TABLE})"),
         (
-            "[tool.pronghorn]\nreload = true\n",
-            f"--reload: auto-reload comes with a later version (from {TABLE})",
+            "[tool.pronghorn]\nhttp2 = true\n",
+            f"--http2: HTTP/2 comes with a later version (from {TABLE})",
         ),
         (
             "[tool.pronghorn]\nheaders = ['x']\n",
@@ -226,7 +230,7 @@ def test_a_pyproject_that_cannot_be_read(folder: Path) -> None:
         ({"UVICORN_ACCESS_LOG": "x"}, "--access-log: 'x' is neither true nor false"),
         ({"WEB_CONCURRENCY": "x"}, "--workers: 'x' is not a whole number (from WEB_CONCURRENCY)"),
         ({"WEB_CONCURRENCY": "0"}, "--workers: 0 is out of range, it must be at least 1 (from WEB_CONCURRENCY)"),
-        ({"PRONGHORN_RELOAD": "1"}, "--reload: auto-reload comes with a later version (from PRONGHORN_RELOAD)"),
+        ({"PRONGHORN_HTTP2": "1"}, "--http2: HTTP/2 comes with a later version (from PRONGHORN_HTTP2)"),
         ({"PRONGHORN_SSL_KEYFILE": __file__}, "--ssl-keyfile: a key is of no use without --ssl-certfile (from PRONGHORN_SSL_KEYFILE)"),
         ({"UVICORN_UDS": "/a", "PRONGHORN_REUSE_PORT": "1"}, "--reuse-port: is for a host and a port, and cannot be given together with --uds (from PRONGHORN_REUSE_PORT)"),
         ({"UVICORN_UDS": "/a", "UVICORN_FD": "3"}, "--fd: cannot be given together with --uds, listen on one of them (from UVICORN_FD)"),
@@ -241,9 +245,8 @@ def test_a_variable_that_cannot_be_used(folder: Path, environ: dict[str, str], m
     ("flags", "message"),
     [
         ({"port": "x"}, "--port: 'x' is not a whole number"),
-        ({"reload": True}, "--reload: auto-reload comes with a later version"),
+        ({"http2": True}, "--http2: HTTP/2 comes with a later version"),
         ({"headers": ["x"]}, "--header: 'x' has no colon, write Name:Value"),
-        ({"reload_dirs": ["a b"]}, "--reload-dir: auto-reload comes with a later version"),
         ({"env_file": "no"}, "--env-file: no such file: 'no'"),
     ],
 )
