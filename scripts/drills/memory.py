@@ -54,7 +54,7 @@ def measure(server: Server, python: Path, *, preload: bool) -> Memory:
 
 async def _measure(run: Run, preload: bool) -> Memory:
     await run.begin()
-    async with Steady(("127.0.0.1", run.port), Load(slow=0, uploads=0)):
+    async with Steady(run.address, Load(slow=0, uploads=0)):
         await asyncio.sleep(2)
     of_workers = [kernel.memory(pid) for pid in run.workers()]
     of_all = [kernel.memory(pid) for pid, state in kernel.session(run.process.pid).items() if state != "Z"]

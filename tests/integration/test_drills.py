@@ -10,8 +10,8 @@ import pytest
 from tests.support.drill_servers import COMPARED, SERVERS, Server
 from tests.support.drills import DRILLS, Drill, hold
 
-# What can go wrong in another way with preloading, or with a socket for each worker.
-VARIANTS = ("kill", "hup", "hup-broken", "resize", "requests", "term")
+# What can go wrong in another way with preloading, on a Unix socket, or with a socket for each worker.
+VARIANTS = ("kill", "hup", "hup-broken", "resize", "upgrade", "requests", "term")
 
 HELD = [
     (server, drill)

@@ -7,6 +7,7 @@ import signal
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 WORKERS = 2
 
@@ -19,7 +20,7 @@ SILENCE = 2
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """A command line: {python}, a Path, {port} and {app} are filled in.
+    """A command line: {python}, a Path, {port} or {socket}, and {app} are filled in.
 
     `options` are more words for one drill, `lacks` says why there is none. `farewell` is what the old supervisor is sent
     after an upgrade; None goes by itself. `ended` are the exit statuses after SIGTERM that its documentation promises.
@@ -37,16 +38,24 @@ class Server:
     ours: bool = False
     preload: str = ""
 
-    def words(self, python: Path, port: int, drill: str = "", app: str = "drill_app:app") -> list[str]:
+    @property
+    def unix(self) -> bool:
+        """Whether it is drilled on a Unix socket."""
+        return "{socket}" in self.command
+
+    def words(
+        self, python: Path, address: tuple[str, int] | Path, drill: str = "", app: str = "drill_app:app"
+    ) -> list[str]:
         """The command as a list."""
         split = shlex.split(f"{self.command} {self.options.get(drill, '')}")
-        return [word.format(python=python, port=port, app=app) for word in split]
+        where = {"socket": address} if isinstance(address, Path) else {"port": address[1]}
+        return [word.format(python=python, app=app, **where) for word in split]
 
 
-def _pronghorn(name: str, more: str = "") -> Server:
+def _pronghorn(name: str, more: str = "", *, where: str = "--port {port}", **fields: Any) -> Server:
     return Server(
         name,
-        f"{{python}} -m pronghorn {{app}} --port {{port}} --workers {WORKERS} --no-access-log "
+        f"{{python}} -m pronghorn {{app}} {where} --workers {WORKERS} --no-access-log "
         f"--timeout-worker-healthcheck {SILENCE} {more}",
         options={
             "requests": "--limit-max-requests 300 --limit-max-requests-jitter 100",
@@ -55,6 +64,7 @@ def _pronghorn(name: str, more: str = "") -> Server:
         ended=(-signal.SIGTERM,),
         ours=True,
         preload="--preload",
+        **fields,
     )
 
 
@@ -85,6 +95,13 @@ SERVERS = {
         _pronghorn("pronghorn"),
         _pronghorn("pronghorn-reuse-port", "--reuse-port"),
         _pronghorn("pronghorn-preload", "--preload"),
+        _pronghorn(
+            "pronghorn-unix",
+            where="--uds {socket}",
+            lacks=dict.fromkeys(
+                ("kill", "block", "spin"), "the kernel does not tell whose a connection to a Unix socket is"
+            ),
+        ),
         _gunicorn("gunicorn+pronghorn", "pronghorn.workers.PronghornWorker", ours=True),
         _gunicorn("gunicorn+uvicorn", "uvicorn.workers.UvicornWorker"),
         Server(

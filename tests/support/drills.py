@@ -28,7 +28,7 @@ from pathlib import Path
 
 from tests.support import kernel
 from tests.support.drill_servers import MEMORY_LIMIT, WORKERS, Server
-from tests.support.steady import Counts, Failure, Fate, Load, Steady
+from tests.support.steady import Address, Counts, Failure, Fate, Load, Steady
 
 _APP = Path(__file__).with_name("drill_app.py")
 _SHAMEFUL = re.compile(r"Traceback|never retrieved|was destroyed|Exception ignored|never awaited|Warning:")
@@ -50,17 +50,19 @@ class Run:
     server: Server
     process: subprocess.Popen[bytes]
     folder: Path
-    port: int
+    address: Address
     main: int = 0
     problems: list[str] = field(default_factory=list)
     facts: dict[str, float] = field(default_factory=dict)
     seen: set[int] = field(default_factory=set)
     inside: set[int] = field(default_factory=set)
     stopped: float | None = None
+    statuses: tuple[int, ...] = ()
     _asked: list[socket.socket] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.main = self.process.pid
+        self.statuses = self.server.ended
 
     def workers(self) -> set[int]:
         """Those that serve."""
@@ -84,7 +86,11 @@ class Run:
 
     def ask(self, target: str) -> None:
         """Send a request whose answer nobody waits for."""
-        client = socket.create_connection(("127.0.0.1", self.port), 5)
+        if isinstance(self.address, Path):
+            client = socket.socket(socket.AF_UNIX)
+            client.connect(str(self.address))
+        else:
+            client = socket.create_connection(self.address, 5)
         client.sendall(f"GET {target} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
         self._asked.append(client)
 
@@ -257,7 +263,7 @@ async def _resize(run: Run) -> None:
 
 
 async def _upgrade(run: Run) -> None:
-    old, before = run.workers(), run.main
+    old = run.workers()
     run.signal(signal.SIGUSR2)
     if run.server.farewell is not None:
         if await run.expect("the new workers", lambda: len(run.workers() - old) == WORKERS) is None:
@@ -265,11 +271,13 @@ async def _upgrade(run: Run) -> None:
         run.signal(run.server.farewell)
     await run.expect_workers(without=frozenset(old))
     await run.expect("the old supervisor is gone", lambda: run.process.poll() is not None)
-    parents = {kernel.parent(pid) for pid in run.workers()} - {0, before}
-    if len(parents) == 1:
-        run.main = parents.pop()
+    # Its only process that none of the others has started.
+    living = {pid for pid in kernel.session(run.process.pid) if kernel.alive(pid)}
+    first = {pid for pid in living if kernel.parent(pid) not in living}
+    if len(first) == 1:
+        run.main = first.pop()
     else:
-        run.problems.append(f"the new workers' supervisor is not one process: {sorted(parents)}")
+        run.problems.append(f"the new workers' supervisor is not one process: {sorted(first)}")
 
 
 async def _requests(run: Run) -> None:
@@ -292,6 +300,17 @@ async def _term(run: Run) -> None:
         run.facts["gone"] = took
 
 
+async def _orphan(run: Run) -> None:
+    run.stopped = time.monotonic()
+    run.statuses = (-signal.SIGKILL,)
+    run.signal(signal.SIGKILL)
+    took = await run.expect(
+        "no worker outlives its supervisor", lambda: run.process.poll() is not None and not run.workers(), 10
+    )
+    if took is not None:
+        run.facts["gone"] = took
+
+
 DRILLS = {
     drill.name: drill
     for drill in (
@@ -306,6 +325,7 @@ DRILLS = {
         Drill("requests", "recycled by requests", _requests),
         Drill("memory", "recycled by memory", _memory),
         Drill("term", "TERM of the whole", _term, ends=True, after=0.2),
+        Drill("orphan", "SIGKILL of the supervisor", _orphan, ends=True, after=0.2),
     )
 }
 
@@ -314,10 +334,10 @@ DRILLS = {
 
 
 async def hold(server: Server, drill: Drill, python: Path, load: Load | None = None) -> Outcome:
-    """One drill of one server, on a free port of the loopback interface."""
+    """One drill of one server, on a free port of the loopback interface or on a Unix socket."""
     with started(server, drill.name, python) as run:
         await run.begin()
-        async with Steady(("127.0.0.1", run.port), load or Load()) as steady:
+        async with Steady(run.address, load or Load()) as steady:
             await asyncio.sleep(_BEFORE)
             await drill.act(run)
             await run.look(drill.after)
@@ -356,7 +376,7 @@ async def _stop(run: Run, drill: Drill) -> None:
             await run.expect(
                 "it stops", lambda: run.process.poll() is not None and not kernel.alive(run.main), 10
             )
-    if run.main == run.process.pid and not hanging and run.process.poll() not in (*run.server.ended, None):
+    if run.main == run.process.pid and not hanging and run.process.poll() not in (*run.statuses, None):
         run.problems.append(f"exit status {run.process.poll()}")
     if not hanging:
         # Helpers of multiprocessing notice a moment later.
@@ -390,11 +410,11 @@ def started(
             "DRILL_FOLDER": str(folder / "workers"),
         }
         environment.pop("WEB_CONCURRENCY", None)
-        port = _free_port()
+        address: Address = folder / "app.sock" if server.unix else ("127.0.0.1", _free_port())
         log = stack.enter_context((folder / "log").open("wb"))
         process = subprocess.Popen(
             # It is told to go when we are killed ourselves.
-            ["setpriv", "--pdeathsig", "TERM", *server.words(python, port, drill, app), *more.split()],
+            ["setpriv", "--pdeathsig", "TERM", *server.words(python, address, drill, app), *more.split()],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
@@ -402,7 +422,7 @@ def started(
             env=environment,
             start_new_session=True,
         )
-        run = Run(server, process, folder, port)
+        run = Run(server, process, folder, address)
         try:
             yield run
         finally:

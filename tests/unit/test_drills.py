@@ -72,7 +72,7 @@ def failure(fate: Fate = Fate.UNANSWERED, *, sent: float = 10.0, port: int = 1) 
 def run(**fields: Any) -> Run:
     process: Any = subprocess.CompletedProcess([], 0)
     process.pid = 0
-    return replace(Run(SERVERS["pronghorn"], process, Path(), 0), **fields)
+    return replace(Run(SERVERS["pronghorn"], process, Path(), ("127.0.0.1", 0)), **fields)
 
 
 @pytest.mark.parametrize(
@@ -331,7 +331,8 @@ def test_the_command_knows_its_words(capsys: pytest.CaptureFixture[str]) -> None
 @pytest.mark.parametrize("server", SERVERS.values(), ids=list(SERVERS))
 def test_a_server_speaks_of_drills_that_there_are(server: Server) -> None:
     assert {*server.options, *server.lacks, *server.breaks} <= set(DRILLS)
-    words = server.words(Path("/a b/python"), 7, next(iter(server.options)))
+    address = Path("/c d/app.sock") if server.unix else ("127.0.0.1", 4711)
+    words = server.words(Path("/a b/python"), address, next(iter(server.options)))
     assert words[0].startswith("/a b/")
-    assert any("7" in word for word in words)
+    assert any("/c d/app.sock" in word or "4711" in word for word in words)
     assert not any("{" in word for word in words)
