@@ -40,6 +40,7 @@ from pronghorn.observe.atoms import GunicornAccessLog
 from pronghorn.observe.health import QuietProbes
 from pronghorn.observe.json_formatter import JsonFormatter
 from pronghorn.runtime import loop_factory
+from pronghorn.supervise.kernel import die_with_parent
 from pronghorn.worker.server import Server
 from pronghorn.worker.supervision import Alone
 
@@ -197,12 +198,21 @@ class PronghornWorker(Worker):  # type: ignore[misc]  # Gunicorn has no types
         if not faulthandler.is_enabled():
             # Comes before the handler for SIGABRT, and leaves it the signal.
             faulthandler.enable(self.tmp.stack)
+        die_with_parent()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """SIGTERM: finish what has begun."""
+        """SIGTERM: finish what has begun. It comes from the kernel too, when the arbiter is gone."""
         self.alive = False
+        if self.ppid != os.getppid():
+            self._orphaned()
         if self._server is not None:
             self._server.retire(_LINGER)
+
+    def _orphaned(self) -> None:
+        """Nobody is left who would kill this worker if it did not end in time."""
+        self.alive = False
+        self.log.info("Parent changed, shutting down: %s", self)
+        _later(self.cfg.graceful_timeout, signal.SIGQUIT)
 
     def handle_quit(self, sig: int, frame: FrameType | None) -> None:
         """SIGQUIT and SIGINT: go now, without the application's shutdown; out of a blocked loop as well."""
@@ -217,9 +227,7 @@ class PronghornWorker(Worker):  # type: ignore[misc]  # Gunicorn has no types
             # Out of what blocks the loop. If the loop goes on in spite of it, as uvloop may, it finds that it has to end.
             sys.exit(0)
         if first:
-            again = threading.Timer(2 * self._beat, os.kill, (os.getpid(), sig))
-            again.daemon = True
-            again.start()
+            _later(2 * self._beat, sig)
 
     def handle_abort(self, sig: int, frame: FrameType | None) -> None:
         """SIGABRT: nothing was heard of the loop for longer than `timeout`. Say where it is, and go."""
@@ -312,9 +320,9 @@ class PronghornWorker(Worker):  # type: ignore[misc]  # Gunicorn has no types
         while True:
             self._beaten = time.monotonic()
             self.notify()
-            if self.ppid != os.getppid() and not server.should_exit:
-                self.log.info("Parent changed, shutting down: %s", self)
-                server.should_exit = True
+            if self.alive and self.ppid != os.getppid():  # where the kernel does not tell
+                self._orphaned()
+                server.retire(_LINGER)
             await asyncio.sleep(self._beat)
 
     def serving(self) -> None:
@@ -347,6 +355,13 @@ class PronghornH2CWorker(PronghornWorker):
 UvicornWorker = PronghornWorker
 UvicornH11Worker = PronghornH11Worker
 UvicornH2CWorker = PronghornH2CWorker
+
+
+def _later(seconds: float, number: int) -> None:
+    """Send ourselves a signal, unless we have ended by then. A thread, since the loop may be what is stuck."""
+    timer = threading.Timer(seconds, os.kill, (os.getpid(), number))
+    timer.daemon = True
+    timer.start()
 
 
 def _failed(text: str) -> ASGIApplication:

@@ -220,6 +220,16 @@ def test_a_worker_ends_when_its_arbiter_is_gone(tmp_path: Path) -> None:
     assert "Finished server process" in messages(server)[-2]
 
 
+def test_a_blocked_worker_ends_too(tmp_path: Path) -> None:
+    with gunicorn(tmp_path, WAITS, "--graceful-timeout", "1", shameful=True) as server:
+        [worker] = workers(server)
+        with server.connect() as client:
+            client.request("GET", "/block")
+            server.stdout.wait_for("blocks")
+            server.process.kill()
+            until(lambda: gone(worker))
+
+
 BROKEN = {
     "import": ("import nowhere_to_be_found\napp = 1\n", "nowhere_to_be_found"),
     "startup": (
