@@ -60,8 +60,8 @@ def preload(channel: Channel, start: Start, work: Callable[[Channel, Sequence[in
                     with contextlib.suppress(BlockingIOError):
                         wakeup.recv(_ENOUGH)
                     continue
-                data, descriptors, _, _ = socket.recv_fds(channel.sock, _ENOUGH, _MOST)
-                if not data:
+                asked, descriptors = _receive(channel)
+                if not asked:
                     return  # the supervisor is gone; the kernel tells the workers, whose parent this was
                 pid = os.fork()
                 if not pid:
@@ -72,6 +72,15 @@ def preload(channel: Channel, start: Start, work: Callable[[Channel, Sequence[in
                     os.close(descriptor)
                 channel.send({"forked": pid})
             _report_ends(channel)
+
+
+def _receive(channel: Channel) -> tuple[bytes, list[int]]:
+    """A word and its descriptors; none when the supervisor is gone."""
+    try:
+        word, descriptors, _, _ = socket.recv_fds(channel.sock, _ENOUGH, _MOST)
+    except ConnectionResetError:  # killed before it had read all that we said
+        return b"", []
+    return word, descriptors
 
 
 def _report_ends(channel: Channel) -> None:
