@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.process import PATIENCE, ServerProcess, running, serving
+from tests.support.service_manager import Manager
 
 APP = """\
 import os
@@ -348,13 +349,14 @@ def test_logs_are_reopened_everywhere(tmp_path: Path) -> None:
         '{"version": 1, "handlers": {"f": {"class": "logging.FileHandler", "filename": "a.log"}},'
         ' "root": {"handlers": ["f"], "level": "INFO"}}'
     )
-    with serving(tmp_path, APP, *PLAIN, "--log-config", "log.json", "--port", "0", ready=False) as server:
+    words = ("--supervise", "--log-config", "log.json")
+    with serving(tmp_path, APP, *words, ready=False) as server:
         log = tmp_path / "a.log"
-        until(lambda: log.exists() and log.read_text().count("Application startup complete") == 2, "no start")
+        until(lambda: log.exists() and "Pronghorn running on" in log.read_text(), "no start")
         log.rename(tmp_path / "b.log")
         server.send_signal(signal.SIGUSR1)
         until(
-            lambda: log.exists() and log.read_text().count("Log files were reopened: 1") == 3, "not reopened"
+            lambda: log.exists() and log.read_text().count("Log files were reopened: 1") == 2, "not reopened"
         )
         server.stop()
         assert "Stopping parent process" in log.read_text()
@@ -392,3 +394,33 @@ def test_a_worker_that_dies_while_one_develops_comes_back(reloading: ServerProce
         client.rest()
     reloading.stderr.wait_for(f"Child process [{before}] died: exit code 7")
     assert told(reloading)[0] != before
+
+
+@pytest.fixture
+def manager(short_path: Path) -> Iterator[Manager]:
+    found = Manager(f"{short_path}/notify")
+    yield found
+    found.sock.close()
+
+
+@pytest.mark.parametrize("way", WAYS[:2], ids=" ".join)
+def test_what_a_service_manager_hears(tmp_path: Path, manager: Manager, way: tuple[str, ...]) -> None:
+    environ = {"NOTIFY_SOCKET": manager.address, "WATCHDOG_USEC": "400000"}
+    with serving(tmp_path, APP, *way, environ=environ) as server:
+        assert "READY" in manager.heard_until("READY")[-1]
+        all_of(server)
+        generation(tmp_path, 2)
+        server.send_signal(signal.SIGHUP)
+        manager.heard_until("RELOADING")
+        manager.heard_until("READY")
+        assert {told(server)[1] for _ in range(8)} == {2}, "ready before the restart was done"
+        assert "WATCHDOG" in manager.heard_until("WATCHDOG")[-1]
+        (tmp_path / "main.py").write_text(APP + "#" * 9)
+        server.send_signal(signal.SIGUSR2)
+        manager.heard_until("RELOADING")
+        successor = int(manager.heard_until("MAINPID")[-1]["MAINPID"])
+        manager.heard_until("READY")
+        assert server.wait() == 0
+        os.kill(successor, signal.SIGTERM)
+        manager.heard_until("STOPPING")
+        until(lambda: not alive(successor), "the successor does not end")

@@ -46,6 +46,7 @@ from .policy import (
     decide,
 )
 from .process import Preloader, Process
+from .report import Report
 from .watch import Watcher, name_files
 
 logger = logging.getLogger("pronghorn.error")
@@ -62,7 +63,10 @@ class Supervisor:
         self.config = config
         self._limits = Limits(
             silence=config.timeout_worker_healthcheck,
-            grace=config.timeout_graceful_shutdown,
+            # While one develops, a stream that nobody ends must not hold up the next try.
+            grace=0
+            if config.reload and config.timeout_graceful_shutdown is None
+            else config.timeout_graceful_shutdown,
             memory=config.limit_worker_memory,
             # While one develops, the old code is of no use to anybody, and may hold what the new one needs.
             surge=0 if config.reload else 1,
@@ -73,7 +77,7 @@ class Supervisor:
             self._wanted = cpus.available() if config.workers == "auto" else int(config.workers)
         self._selector = selectors.DefaultSelector()
         self._family = Family(config, self._selector, self._descriptors)
-        self._notifier = notify.Notifier()
+        self._report = Report(notify.Notifier())
         self._watcher: Watcher | None = None
         # Of a binary upgrade: who takes our place, or whose place we take.
         self._successor: upgrade.Successor | None = None
@@ -89,7 +93,6 @@ class Supervisor:
         # Starts in a row that failed, when the last of them did, and when the next one may be tried.
         self._failures = 0
         self._failed_at = self._retry_at = 0.0
-        self._alive_at = 0.0
         self._looked_at = time.monotonic()
         self._fatal: UserError | None = None
         self._handlers: dict[int, Callable[[], None]] = {
@@ -114,7 +117,7 @@ class Supervisor:
             use_colors=config.use_colors,
             access_log=config.access_log,
         )
-        self._notifier = notify.from_environ(os.environ)
+        self._report = Report(notify.from_environ(os.environ))
         with self._catching_signals(), contextlib.ExitStack() as stack:
             self._predecessor = upgrade.predecessor(os.environ)
             self._listeners = self._predecessor.listeners if self._predecessor else listen(config, sockets)
@@ -182,7 +185,10 @@ class Supervisor:
             self._ended(process, code)
         if self._successor is not None and not self._succeeded:
             self._see_to_successor(self._successor)
-        self._feed_watchdog(time.monotonic())
+        workers = self._family.workers.values()
+        if not self._stopping:
+            self._report.look(workers, self._wanted, -1 if self._family.preloading else self._generation)
+        self._report.feed(workers, self._limits.silence, time.monotonic())
 
     def _snapshot(self) -> Snapshot:
         waiting_for_code = self.config.preload and self._family.preloader is None
@@ -262,9 +268,6 @@ class Supervisor:
             tls = self.config.ssl_certfile is not None or self.config.ssl_context_factory is not None
             for listener in self._listeners:
                 logger.info("Pronghorn running on %s (Press CTRL+C to quit)", describe(listener, tls))
-        if all(one.generation == self._generation for one in self._family.workers.values()):
-            serving = sum(one.phase is Phase.READY for one in self._family.workers.values())
-            self._notifier.ready(f"{serving} of {self._wanted} worker processes serve")
 
     def _ended(self, process: Process, code: int) -> None:
         leaving = process.phase is Phase.LEAVING and not process.killed
@@ -317,7 +320,7 @@ class Supervisor:
             self._generation = min(serving, default=self._generation) if given_up else self._generation
         if given_up:
             logger.error("The restart is given up, and the old child processes go on.")
-            self._notifier.ready("A restart was given up; the old worker processes serve")
+            self._report.given_up("A restart was given up; the old worker processes serve")
 
     def _count_failure(self, now: float) -> None:
         if self._failed_at + max(STABLE, 2 * backoff(self._failures)) < now:
@@ -325,15 +328,6 @@ class Supervisor:
         self._failures += 1
         self._failed_at = now
         self._retry_at = now + backoff(self._failures)
-
-    def _feed_watchdog(self, now: float) -> None:
-        """The service manager's watchdog is fed by the event loops of the workers: by those who are heard of."""
-        interval = self._notifier.interval
-        if interval is None or now < self._alive_at + interval:
-            return
-        if any(now - one.heard <= self._limits.silence for one in self._family.workers.values()):
-            self._alive_at = now
-            self._notifier.alive()
 
     # Signals, and changed files.
 
@@ -382,7 +376,7 @@ class Supervisor:
         if self._stopping:
             return
         self._stopping = True
-        self._notifier.stopping("Waiting for requests in progress")
+        self._report.stopping()
         for listener in self._listeners:
             # Who is in the backlog is taken in by those who leave, who have the socket too. Were it open here any longer,
             # who comes later would wait in it for nobody, instead of trying elsewhere at once.
@@ -394,7 +388,7 @@ class Supervisor:
         if self._stopping:
             return
         logger.info("Restarting: child processes are replaced one after the other")
-        self._notifier.reloading("Replacing worker processes")
+        self._report.restarting("Replacing worker processes")
         self._failures = 0
         self._retry_at = 0.0
         if self.config.preload:
@@ -412,27 +406,27 @@ class Supervisor:
             logger.error("There is no binary upgrade %s.", reason)
             return
         try:
-            self._successor = upgrade.Successor(self._listeners, self._notifier.variables())
+            self._successor = upgrade.Successor(self._listeners, self._report.variables())
         except OSError as exc:
             logger.error("Cannot start another supervisor: %s", exc)  # noqa: TRY400  # the traceback says nothing more
             return
         logger.info("Upgrading: process [%d] takes over when it is ready", self._successor.pid)
-        self._notifier.reloading("Another supervisor starts")
+        self._report.restarting("Another supervisor starts")
         self._selector.register(self._successor.channel, selectors.EVENT_READ, self._successor)
 
     def _hear_successor(self, successor: upgrade.Successor) -> None:
         ready = successor.ready()
-        if successor.channel.closed or ready:
-            self._selector.unregister(successor.channel)
-            successor.channel.close()
         if ready:
             logger.info("Process [%d] serves; this one goes", successor.pid)
             self._succeeded = True
             for listener in self._listeners:
                 listener.file = None  # the other's now
-            self._notifier.main_pid(successor.pid)
-            self._notifier = notify.Notifier()
+            self._report.succeeded(successor.pid)
             self._stop()
+        if ready or successor.channel.closed:
+            # That the channel ends tells the successor that it is the service now, also to the service manager.
+            self._selector.unregister(successor.channel)
+            successor.channel.close()
 
     def _see_to_successor(self, successor: upgrade.Successor) -> None:
         """A successor that does not get ready is none."""
@@ -447,7 +441,7 @@ class Supervisor:
             self._selector.unregister(successor.channel)
             successor.channel.close()
         self._successor = None
-        self._notifier.ready("An upgrade failed; the old processes serve")
+        self._report.given_up("An upgrade failed; the old processes serve")
 
     def _reload(self) -> None:
         assert self._watcher is not None

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import selectors
 import signal
 import socket
 import sys
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
 _VARIABLE: Final = "_PRONGHORN_SUCCEEDS"
 #: Seconds until the new one has to be ready.
 PATIENCE: Final = 60.0
+#: Seconds that the new one waits for the old one to introduce it.
+_FAREWELL: Final = 5.0
 _LARGEST: Final = 65_536
 _MOST: Final = 253
 
@@ -89,6 +92,11 @@ class Predecessor:
         for number, file in self._files.items():
             self.listeners[number].file = file
         self._channel.send({"ready": os.getpid()})
+        with selectors.DefaultSelector() as waiting:
+            waiting.register(self._channel, selectors.EVENT_READ)
+            waiting.select(
+                _FAREWELL
+            )  # what we say to a service manager is believed once the old one has told it of us
         self._channel.close()
 
 
