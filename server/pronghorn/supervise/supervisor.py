@@ -430,12 +430,9 @@ class Supervisor:
 
     def _see_to_successor(self, successor: upgrade.Successor) -> None:
         """A successor that does not get ready is none."""
-        gone = os.waitpid(successor.pid, os.WNOHANG)[0] != 0
-        if not gone and time.monotonic() < successor.started + upgrade.PATIENCE:
+        if not os.waitpid(successor.pid, os.WNOHANG)[0]:
+            successor.hurry(time.monotonic())
             return
-        if not gone:
-            successor.end()
-            os.waitpid(successor.pid, 0)
         logger.error("Process [%d] did not get ready; this one goes on.", successor.pid)
         if not successor.channel.closed:
             self._selector.unregister(successor.channel)

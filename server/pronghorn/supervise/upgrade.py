@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 _VARIABLE: Final = "_PRONGHORN_SUCCEEDS"
 #: Seconds until the new one has to be ready.
 PATIENCE: Final = 60.0
-#: Seconds that the new one waits for the old one to introduce it.
+#: Seconds that the new one waits for the old one to introduce it; and those that it gets to end, once it is not wanted.
 _FAREWELL: Final = 5.0
 _LARGEST: Final = 65_536
 _MOST: Final = 253
@@ -64,10 +64,12 @@ class Successor:
         """Whether it has said that it serves. To be asked when its channel can be read."""
         return any("ready" in message for message in self.channel.receive())
 
-    def end(self) -> None:
-        """It is not wanted any more."""
-        with suppress(ProcessLookupError):
-            os.kill(self.pid, signal.SIGTERM)
+    def hurry(self, now: float) -> None:
+        """End it if its time is over: it is asked to go first."""
+        overdue = now - self.started - PATIENCE
+        if overdue > 0:
+            with suppress(ProcessLookupError):
+                os.kill(self.pid, signal.SIGKILL if overdue > _FAREWELL else signal.SIGTERM)
 
 
 class Predecessor:
