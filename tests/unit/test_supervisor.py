@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.process import PATIENCE, ServerProcess, running, serving
+from tests.support.process import PATIENCE, ServerProcess, command, running, serving
 from tests.support.service_manager import Manager
 
 APP = """\
@@ -425,3 +425,40 @@ def test_what_a_service_manager_hears(tmp_path: Path, manager: Manager, way: tup
         os.kill(successor, signal.SIGTERM)
         manager.heard_until("STOPPING")
         until(lambda: not alive(successor), "the successor does not end")
+
+
+def test_workers_outlive_the_process_that_they_were_forked_from(tmp_path: Path) -> None:
+    with serving(tmp_path, APP, *WAYS[1]) as server:
+        before = all_of(server)
+        (preloader,) = children(server.pid)
+        os.kill(preloader, signal.SIGKILL)
+        server.stderr.wait_for("The application is imported in process", count=2)
+        assert all_of(server) == before
+        os.kill(min(before), signal.SIGKILL)
+        server.stderr.wait_for(f"Child process [{min(before)}] died: killed by SIGKILL")
+        until(lambda: min(before) not in all_of(server), "no successor")
+
+
+def test_as_pid_1_it_reaps_orphans_and_ends_when_told(tmp_path: Path) -> None:
+    app = APP.replace(
+        'elif path == "/end":',
+        'elif path == "/orphan":\n        os.system("sleep 0.2 & sleep 0.2 & exit 0")\n    elif path == "/end":',
+    )
+    (tmp_path / "main.py").write_text(app)
+    alone = [
+        "unshare",
+        "--pid",
+        "--fork",
+        "--kill-child",
+        "--mount-proc",
+    ]  # needs root, as the engine of the stack does
+    with running(tmp_path, [*alone, *command("main:app", *PLAIN, "--port", "0")]) as server:
+        all_of(server)
+        (supervisor,) = children(server.pid)
+        for _ in range(3):
+            server.get("/orphan")
+        workers = children(supervisor)
+        until(lambda: len(children(supervisor)) == 2, f"orphans: {workers}")
+        assert all(map(alive, children(supervisor))), "zombies"
+        os.kill(supervisor, signal.SIGTERM)
+        assert server.wait() == 128 + signal.SIGTERM

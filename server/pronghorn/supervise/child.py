@@ -113,9 +113,12 @@ def begin(channel: Channel, passed: Sequence[int] = ()) -> None:
         # A terminal sends its signals to all of us. What they mean for a worker is for the supervisor to say.
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
-        die_with_parent()
-        if os.getppid() != start.parent:
-            return  # it was quicker
+        if not passed:
+            die_with_parent()
+            if os.getppid() != start.parent:
+                return  # it was quicker
+        # Else the parent is the process that imported the application. Should it die, this one has no reason to: it becomes the
+        # supervisor's child, and the end of the channel tells it of the supervisor's end.
         if start.preload:
             preload(channel, start, begin)
         else:
