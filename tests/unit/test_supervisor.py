@@ -387,6 +387,15 @@ def test_who_asks_while_the_code_is_broken_is_answered_when_it_is_mended(reloadi
         assert client.response().text.endswith(" 2")
 
 
+def test_a_start_that_dies_without_a_word_is_said_too(reloading: ServerProcess) -> None:
+    told(reloading)
+    (reloading.folder / "main.py").write_text("import os\nos._exit(7)\n")
+    line = reloading.stderr.wait_for("Waiting for a change.")
+    assert "The application cannot be started: exit code 7." in line
+    generation(reloading.folder, 2)
+    assert told(reloading)[1] == 2
+
+
 def test_a_worker_that_dies_while_one_develops_comes_back(reloading: ServerProcess) -> None:
     before, _ = told(reloading)
     with reloading.connect() as client:
@@ -437,6 +446,19 @@ def test_workers_outlive_the_process_that_they_were_forked_from(tmp_path: Path) 
         os.kill(min(before), signal.SIGKILL)
         server.stderr.wait_for(f"Child process [{min(before)}] died: killed by SIGKILL")
         until(lambda: min(before) not in all_of(server), "no successor")
+
+
+def test_a_worker_whose_end_nobody_could_tell_of_is_replaced(tmp_path: Path) -> None:
+    with serving(tmp_path, APP, *WAYS[1]) as server:
+        victim = min(all_of(server))
+        (preloader,) = children(server.pid)
+        os.kill(server.pid, signal.SIGSTOP)  # so that it sees both ends at once, and neither as it happens
+        os.kill(victim, signal.SIGKILL)
+        until(lambda: not alive(victim) and victim not in children(preloader), "not reaped")
+        os.kill(preloader, signal.SIGKILL)
+        os.kill(server.pid, signal.SIGCONT)
+        server.stderr.wait_for(f"Child process [{victim}] died: ")
+        until(lambda: victim not in all_of(server), "no successor")
 
 
 def test_as_pid_1_it_reaps_orphans_and_ends_when_told(tmp_path: Path) -> None:

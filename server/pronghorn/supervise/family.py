@@ -15,6 +15,8 @@ from .kernel import adopt_orphans
 from .policy import Phase
 from .process import Preloader, Process, start_preloader, start_worker
 
+#: The exit code of a worker whose parent had reaped it and then died before it told.
+LOST: Final = 256
 #: Seconds that a silent worker gets for the dump of its stack.
 _LAST_WORDS: Final = 1.0
 
@@ -68,11 +70,15 @@ class Family:
         process.hear(process.channel.receive(), time.monotonic())
         if process.channel.closed:
             self._selector.unregister(process.channel)
+        self._note_ends(process)
+        return was is Phase.STARTING and process.phase is Phase.READY
+
+    def _note_ends(self, process: Process) -> None:
+        """A preloader tells of the ends of its children."""
         if isinstance(process, Preloader):
             for pid, code in process.take_ended():
                 if pid in self.workers:
                     self.workers[pid].exit_code = code
-        return was is Phase.STARTING and process.phase is Phase.READY
 
     def forgive(self, seconds: float) -> None:
         """As many seconds have not counted for anybody."""
@@ -103,6 +109,14 @@ class Family:
         for pid, process in everybody.items():
             if process.exit_code is None and (found := _ended(pid)) is not None:
                 process.exit_code = found[1]
+            parent = process.parent
+            if (
+                process.exit_code is None
+                and parent is not None
+                and parent.exit_code is not None
+                and _gone(pid)
+            ):
+                process.exit_code = LOST
             if process.exit_code is not None:
                 self._forget(process)
                 ended.append((process, process.exit_code))
@@ -111,6 +125,7 @@ class Family:
     def _forget(self, process: Process) -> None:
         if not process.channel.closed:
             process.hear(process.channel.receive(), time.monotonic())
+            self._note_ends(process)
             self._selector.unregister(process.channel)
         process.channel.close()
         self.workers.pop(process.pid, None)
@@ -140,6 +155,15 @@ class Family:
             process.channel.close()
             if process.parent is None:
                 _ended(process.pid, 0)
+
+
+def _gone(pid: int) -> bool:
+    """Whether there is no such process any more, not even one that waits to be reaped."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    return False
 
 
 def _ended(pid: int, options: int = os.WNOHANG) -> tuple[int, int] | None:

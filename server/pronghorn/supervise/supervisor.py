@@ -29,7 +29,7 @@ from pronghorn.worker.listening import listen
 from pronghorn.worker.signals import pass_on
 
 from . import cpus, notify, upgrade
-from .family import Family
+from .family import LOST, Family
 from .policy import (
     HOPELESS,
     STABLE,
@@ -290,10 +290,8 @@ class Supervisor:
         if process.started >= self._failed_at:  # those that were under way already are the same failure
             self._count_failure(now)
         if self._watcher is not None and process.phase is Phase.STARTING:
-            if process.failure is not None:
-                logger.error(
-                    "The application cannot be started: %s. Waiting for a change.", process.failure[0]
-                )
+            why = _told(code) if process.failure is None else process.failure[0]
+            logger.error("The application cannot be started: %s. Waiting for a change.", why)
             self._retry_at = math.inf
             return
         if process.failure is not None:
@@ -478,4 +476,6 @@ def _log_with_stack(message: str, stack: str | None) -> None:
 
 
 def _told(code: int) -> str:
+    if code == LOST:
+        return "of what, nobody knows"
     return f"exit code {code}" if code >= 0 else f"killed by {signal.Signals(-code).name}"
