@@ -1,4 +1,5 @@
 # Pronghorn and one application in one image. Named stages: base -> builder -> production (the default), dev, test.
+# `base` is what runs, on PYTHON_IMAGE; `builder` is the same on PYTHON_BUILD_IMAGE, which has a compiler.
 #
 #   docker build -t pronghorn .                                     the example examples/raw
 #   docker build -t mine --build-context app=../mine .              your folder: main.py with `app`, requirements.txt if any
@@ -9,6 +10,7 @@
 # a frontend image, and a machine that reaches no registry must be able to build this.
 
 ARG PYTHON_IMAGE=python:3.13-slim-trixie
+ARG PYTHON_BUILD_IMAGE=python:3.13-trixie
 
 # The application: this folder of the repository, or any other as `--build-context app=FOLDER`, which takes the stage's place.
 FROM scratch AS app
@@ -25,12 +27,14 @@ ENV PATH=/opt/pronghorn/bin:$PATH \
     PYTHONUNBUFFERED=1
 WORKDIR /app
 
-# Has pip; makes /opt/pronghorn, an environment without it. Dependencies are locked with hashes. Behind a TLS-inspecting
-# proxy the CA bundle comes as a secret, and so does the pip.conf of a private index: neither ever becomes a layer.
-FROM base AS builder
-ENV PIP_CACHE_DIR=/var/cache/pip \
+# Has pip and a compiler. Dependencies are locked with hashes. Behind a TLS-inspecting proxy the CA bundle comes as a secret,
+# and so does the pip.conf of a private index: neither ever becomes a layer.
+FROM ${PYTHON_BUILD_IMAGE} AS tools
+ENV PATH=/opt/pronghorn/bin:$PATH \
+    PIP_CACHE_DIR=/var/cache/pip \
     PIP_DISABLE_PIP_VERSION_CHECK=1 \
     PIP_ROOT_USER_ACTION=ignore
+WORKDIR /app
 RUN python3 -m venv /opt/build && python3 -m venv --without-pip /opt/pronghorn
 COPY --chmod=755 <<'PIP' /usr/local/bin/pip-install
 #!/bin/sh
@@ -43,10 +47,26 @@ shift
 exec /opt/build/bin/python -m pip --python "$environment/bin/python" install "$@"
 PIP
 
-COPY requirements/build.txt requirements/runtime.txt /src/requirements/
+# The server as a wheel, its hot modules compiled (docs/adr/0024-hot-modules-compiled.md): a stage of its own, so that another
+# application does not compile it again.
+FROM tools AS wheel
+COPY requirements/build.txt /src/requirements/
 RUN --mount=type=secret,id=ca_bundle --mount=type=secret,id=pip_conf --mount=type=cache,target=/var/cache/pip \
-    pip-install /opt/build --require-hashes -r /src/requirements/build.txt \
-    && pip-install /opt/pronghorn --require-hashes -r /src/requirements/runtime.txt \
+    pip-install /opt/build --require-hashes -r /src/requirements/build.txt
+COPY pyproject.toml README.md LICENSE /src/
+COPY scripts/compile.py /src/scripts/
+COPY server/ /src/server/
+ARG PRONGHORN_COMPILE=1
+RUN if [ "$PRONGHORN_COMPILE" = 1 ] && ! command -v gcc >/dev/null; then \
+        echo "PYTHON_BUILD_IMAGE has no gcc: take one that has, or --build-arg PRONGHORN_COMPILE=0 for a slower server" >&2; exit 1; \
+    fi; \
+    /opt/build/bin/python -m pip wheel --quiet --no-index --no-deps --no-build-isolation --wheel-dir /opt/build/wheels /src
+
+# Makes /opt/pronghorn, an environment without pip.
+FROM tools AS builder
+COPY requirements/runtime.txt /src/requirements/
+RUN --mount=type=secret,id=ca_bundle --mount=type=secret,id=pip_conf --mount=type=cache,target=/var/cache/pip \
+    pip-install /opt/pronghorn --require-hashes -r /src/requirements/runtime.txt \
     && /opt/build/bin/python -m pip --python /opt/pronghorn/bin/python freeze > /opt/build/constraints.txt
 
 # The application's own dependencies. The constraints keep them from changing a version the server was locked to.
@@ -56,10 +76,8 @@ RUN --mount=type=secret,id=ca_bundle --mount=type=secret,id=pip_conf --mount=typ
         pip-install /opt/pronghorn -c /opt/build/constraints.txt -r /src/app/requirements.txt; \
     fi
 
-COPY pyproject.toml README.md LICENSE /src/
-COPY server/ /src/server/
-RUN /opt/build/bin/python -m pip wheel --quiet --no-index --no-deps --no-build-isolation --wheel-dir /opt/build/wheels /src \
-    && pip-install /opt/pronghorn --no-index --no-deps /opt/build/wheels/*.whl
+COPY --from=wheel /opt/build/wheels /opt/build/wheels
+RUN pip-install /opt/pronghorn --no-index --no-deps /opt/build/wheels/*.whl
 
 # For whoever starts this image with the command `gunicorn`, which looks for this file in the folder it is started in. The
 # application's own takes its place.
@@ -69,17 +87,18 @@ RUN python3 -m compileall -q /app
 
 # Every tool of the repository on this image's Python, for a look inside: docker run -it -v "$PWD":/src pronghorn-dev
 FROM builder AS dev
+COPY pyproject.toml /src/
 COPY requirements/dev.txt /src/requirements/
 RUN --mount=type=secret,id=ca_bundle --mount=type=secret,id=pip_conf --mount=type=cache,target=/var/cache/pip \
     pip-install /opt/pronghorn --require-hashes -r /src/requirements/dev.txt
 WORKDIR /src
 CMD ["bash"]
 
-# The conformance tests on this Python, against what is installed here. The other kinds ask git, make, an engine or the kernel for
-# things that a container has not.
+# The tests of the server on this Python, against what is installed here, compiled modules and all. What is left out asks for
+# the rest of the repository, for git or an engine, or to be another process than the first one of a container.
 FROM dev AS test
 COPY tests/ /src/tests/
-CMD ["python", "-m", "pytest", "tests/conformance"]
+CMD ["sh", "-c", "exec python -m pytest -p no:cacheprovider tests/conformance tests/unit/test_[achlw]*.py tests/unit/test_server*.py"]
 
 # What runs, and nothing else: no pip, no ensurepip, no compiler, no setuid or setgid file. Owned by root, so that the
 # server can not change its own code even where the root file system is writable.
@@ -89,6 +108,8 @@ RUN rm -rf /usr/local/lib/python3*/site-packages/pip /usr/local/lib/python3*/sit
     && find / -xdev -type f -perm /6000 -exec chmod a-s {} +
 COPY --from=builder /opt/pronghorn /opt/pronghorn
 COPY --from=builder /app /app
+# Fails if the two base images have not the same Python.
+RUN pronghorn --version
 ARG PYTHON_IMAGE
 LABEL org.opencontainers.image.title="pronghorn" \
       org.opencontainers.image.description="The Pronghorn ASGI server with one application, serving a Unix socket" \

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import platform
 import shutil
 import textwrap
@@ -19,9 +20,16 @@ _LONGEST_FLAG = 30
 
 
 def version() -> str:
-    """Server, Python and platform in one line, as Uvicorn has it."""
+    """Server, Python and platform in one line, as Uvicorn has it; and whether the hot modules are compiled (`scripts/compile.py`)."""
     from_python = f"{platform.python_implementation()} {platform.python_version()}"
-    return f"Running pronghorn {__version__} with {from_python} on {platform.system()}"
+    compiled = ", compiled" if _compiled() else ""
+    return f"Running pronghorn {__version__} with {from_python} on {platform.system()}{compiled}"
+
+
+def _compiled() -> bool:
+    """Whether this is an installation whose hot modules went through mypyc."""
+    spec = importlib.util.find_spec("pronghorn.wire.ports")
+    return spec is not None and spec.origin is not None and not spec.origin.endswith(".py")
 
 
 def help_of(command: Command) -> str:

@@ -31,6 +31,9 @@ TOO_LARGE = {413, 414, 431}
 # Small, so that inputs of a few kilobytes reach them.
 LIMITS = RequestLimits(line=512, fields=16, field_bytes=2048, body=4096)
 
+# By name, since a compiled class has them in another way than one of Python.
+ATTRIBUTES = [name for name in dir(RequestHead) if not name.startswith("_")]
+
 #: Ticks that no connection outlives on which nothing comes any more: a body, and what a client gets to see the answer.
 LONGEST = 30
 
@@ -112,7 +115,7 @@ def _calls(parser: str, pieces: Sequence[bytes]) -> tuple[list[Any], int]:
         subject.feed(piece)
     idle = subject.idle
     found = [
-        (*(getattr(head, name) for name in RequestHead.__slots__), complete, complete and body)
+        (*(getattr(head, name) for name in ATTRIBUTES), complete, complete and body)
         for head, body, complete in zip(inbound.heads, inbound.bodies, inbound.complete, strict=True)
     ]
     return [*found, idle and inbound.error is None], inbound.error.status if inbound.error else 0

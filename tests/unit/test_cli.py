@@ -16,6 +16,7 @@ import pronghorn
 from pronghorn import cli, usage
 from pronghorn.config import OPTIONS
 from pronghorn.errors import StartupError, UsageError
+from pronghorn.wire import ports
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -72,6 +73,8 @@ def test_help(run: Run) -> None:
 
 def test_version(run: Run) -> None:
     version = f"{platform.python_implementation()} {platform.python_version()} on {platform.system()}"
+    if not ports.__file__.endswith(".py"):
+        version += ", compiled"
     assert run("--version") == (0, f"Running pronghorn {pronghorn.__version__} with {version}\n", "")
 
 

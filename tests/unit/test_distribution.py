@@ -106,7 +106,7 @@ def test_an_image_runs_as_numbers_and_needs_no_registry_to_be_parsed(file: str) 
 def test_the_production_stage_is_the_last() -> None:
     stages = re.findall(r"^FROM \S+ AS (\S+)$", DOCKERFILE, re.MULTILINE)
 
-    assert stages == ["app", "base", "builder", "dev", "test", "production"]
+    assert stages == ["app", "base", "tools", "wheel", "builder", "dev", "test", "production"]
 
 
 # ---- nginx ----------------------------------------------------------------------------------------------------------
@@ -150,7 +150,8 @@ def fake(folder: Path, name: str, script: str) -> None:
 
 
 def run(folder: Path, *command: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    cleared = {key: value for key, value in os.environ.items() if key not in {"PYTHON_IMAGE", "NGINX_IMAGE"}}
+    images = {"PYTHON_IMAGE", "PYTHON_BUILD_IMAGE", "NGINX_IMAGE"}
+    cleared = {key: value for key, value in os.environ.items() if key not in images}
     variables = {
         **cleared,
         "PATH": f"{folder}:{os.environ['PATH']}",
@@ -201,11 +202,16 @@ def test_stop_ends_no_engine_but_its_own(tmp_path: Path) -> None:
     assert alive
 
 
+def chosen(python: str, build: str, nginx: str) -> str:
+    return f"export PYTHON_IMAGE={python} PYTHON_BUILD_IMAGE={build} NGINX_IMAGE={nginx}\n"
+
+
 def test_given_base_images_are_taken_as_they_are(tmp_path: Path) -> None:
     fake(tmp_path, "docker", f'[ "$1" = info ] || touch {tmp_path}/asked')
-    done = run(tmp_path, "scripts/base-images", PYTHON_IMAGE="mine/python", NGINX_IMAGE="mine/nginx")
+    given = {"PYTHON_IMAGE": "mine/python", "PYTHON_BUILD_IMAGE": "mine/build", "NGINX_IMAGE": "mine/nginx"}
+    done = run(tmp_path, "scripts/base-images", **given)
 
-    assert done.stdout == "export PYTHON_IMAGE=mine/python NGINX_IMAGE=mine/nginx\n"
+    assert done.stdout == chosen(*given.values())
     assert not (tmp_path / "asked").exists()
 
 
@@ -214,7 +220,7 @@ def test_a_registry_that_answers_makes_no_images(tmp_path: Path) -> None:
     fake(tmp_path, "debootstrap", f"touch {tmp_path}/made")
     done = run(tmp_path, "scripts/base-images")
 
-    assert done.stdout == "export PYTHON_IMAGE=python:3.13-slim-trixie NGINX_IMAGE=nginx:stable\n"
+    assert done.stdout == chosen("python:3.13-slim-trixie", "python:3.13-trixie", "nginx:stable")
     assert not (tmp_path / "made").exists()
 
 
@@ -222,10 +228,16 @@ def test_images_made_before_are_used_again(tmp_path: Path) -> None:
     fake(tmp_path, "docker", 'case "$*" in info) ;; "image inspect pronghorn/base-"*) ;; *) exit 1 ;; esac')
     done = run(tmp_path, "scripts/base-images")
 
-    assert (
-        done.stdout
-        == "export PYTHON_IMAGE=pronghorn/base-python:trixie NGINX_IMAGE=pronghorn/base-nginx:trixie\n"
+    assert done.stdout == chosen(
+        *(f"pronghorn/base-{name}:trixie" for name in ("python", "python-build", "nginx"))
     )
+
+
+def test_one_image_that_is_given_wins_over_what_is_there(tmp_path: Path) -> None:
+    fake(tmp_path, "docker", 'case "$*" in info) ;; "image inspect "*) ;; *) exit 1 ;; esac')
+    done = run(tmp_path, "scripts/base-images", NGINX_IMAGE="mine/nginx")
+
+    assert done.stdout == chosen("python:3.13-slim-trixie", "python:3.13-trixie", "mine/nginx")
 
 
 def test_without_a_registry_and_without_root_the_way_out_is_named(tmp_path: Path) -> None:
@@ -235,7 +247,7 @@ def test_without_a_registry_and_without_root_the_way_out_is_named(tmp_path: Path
 
     assert done.returncode == 1
     assert "needs root" in done.stderr
-    assert "set PYTHON_IMAGE and NGINX_IMAGE" in done.stderr
+    assert "set PYTHON_IMAGE, PYTHON_BUILD_IMAGE and NGINX_IMAGE" in done.stderr
 
 
 def test_the_mirror_is_the_one_apt_uses_and_never_its_security_archive(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ from pronghorn.wire.ports import FilePart, InvalidResponse, RequestHead, Respons
 from .disconnect import ClientDisconnected, says_that_the_client_left
 from .states import CLOSED, COMPLETE, FILE, HELD, HINTED, IDLE, OPEN, TRAILING
 
-_EMPTY: Final[list[tuple[bytes, bytes]]] = []
+_EMPTY: Final[list[Any]] = []
 _PLAIN: Final = (b"content-type", b"text/plain; charset=utf-8")
 
 
@@ -94,9 +94,9 @@ class HttpCycle:
         self.eager = False
         self._writer = writer
         self._observer = observer
-        self._headers: list[tuple[bytes, bytes]] = _EMPTY
+        self._headers: list[Any] = _EMPTY
         #: None unless the application has announced some.
-        self._trailers: list[tuple[bytes, bytes]] | None = None
+        self._trailers: list[Any] | None = None
         self._body: list[bytes] = []
         self._body_taken = False
         self._waiter: asyncio.Future[None] | None = None
@@ -106,7 +106,7 @@ class HttpCycle:
         return f"<HttpCycle {self.head.method} {self.head.target!r} {state} {self.status or '-'}>"
 
     @property
-    def response_headers(self) -> list[tuple[bytes, bytes]]:
+    def response_headers(self) -> list[Any]:
         """Those of the application; what the server adds is not among them."""
         return self._headers
 
@@ -306,7 +306,7 @@ class HttpCycle:
 
     # Extensions.
 
-    async def _send_extension(self, kind: str, message: Message) -> bool:
+    async def _send_extension(self, kind: Any, message: Message) -> bool:
         """What is neither a start nor a body; false if it may not be sent now, or means nothing."""
         state = self.state
         if kind == "http.response.trailers":
@@ -333,7 +333,7 @@ class HttpCycle:
         await self._keep_pace()
         return True
 
-    def _hint(self, links: list[bytes]) -> None:
+    def _hint(self, links: list[Any]) -> None:
         """Send an early hint (RFC 8297), or none where it is too late for it or the extension was not declared.
 
         The head is held from now on until there is a body: hints may follow, and it would end them.
@@ -398,7 +398,7 @@ class HttpCycle:
         self.state = HELD
         self._send_last(HTTPStatus(status).phrase.encode("ascii"))
 
-    def _complaint(self, kind: str) -> str:
+    def _complaint(self, kind: Any) -> str:
         expected = {
             IDLE: "'http.response.start'",
             HELD: "'http.response.body'",
@@ -412,11 +412,11 @@ class HttpCycle:
         return f"Expected ASGI message {expected}, but got {kind!r}."
 
 
-def _is_event_stream(headers: list[tuple[bytes, bytes]]) -> bool:
+def _is_event_stream(headers: list[Any]) -> bool:
     return any(name == b"content-type" and value.startswith(b"text/event-stream") for name, value in headers)
 
 
-def _with_length(headers: list[tuple[bytes, bytes]], size: int) -> list[tuple[bytes, bytes]]:
+def _with_length(headers: list[Any], size: int) -> list[Any]:
     if any(name.lower() == b"content-length" for name, _ in headers):
         return headers
     return [*headers, (b"content-length", b"%d" % size)]

@@ -128,22 +128,18 @@ class Service:
             hints_to_proxies=self.early_hints == "on",
         )
 
-    if sys.version_info >= (3, 12):
+    def spawn(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None] | None:
+        """Run the application for one request. Returns the task, unless it is done already.
 
-        def spawn(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None] | None:
-            """Run the application for one request: at once, up to its first wait. Returns the task if it has one."""
-            task = asyncio.Task(coroutine, loop=self.loop, context=self.context.copy(), eager_start=True)
+        From Python 3.12 on it runs at once, up to its first wait; before that, from the next turn of the loop on.
+        """
+        context = self.context.copy()
+        if sys.version_info >= (3, 12):
+            task = asyncio.Task(coroutine, loop=self.loop, context=context, eager_start=True)
             if task.done():
                 return None
-            return self._keep(task)
-
-    else:
-
-        def spawn(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None] | None:
-            """Run the application for one request, from the next turn of the loop on. Returns its task."""
-            return self._keep(self.loop.create_task(coroutine, context=self.context.copy()))
-
-    def _keep(self, task: asyncio.Task[None]) -> asyncio.Task[None]:
+        else:
+            task = self.loop.create_task(coroutine, context=context)
         # The loop keeps weak references only.
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)

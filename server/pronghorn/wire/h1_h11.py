@@ -31,6 +31,7 @@ class H11Parser(HeadBuilder):
     `max_incomplete` bounds, in bytes, what is kept of a head that does not come to its end.
     """
 
+    __deletable__ = ("_chunks", "_inbound")  # mypyc asks to be told
     __slots__ = ("_buffer", "_chunks", "_closing", "_inbound", "_left", "_lines", "_max_incomplete", "_state")
 
     _chunks: ChunkedBody

@@ -31,6 +31,7 @@ _LOST: Final = 4
 class HttptoolsParser(HeadBuilder):
     """`ports.HttpParser` over httptools."""
 
+    __deletable__ = ("_inbound", "_parser")  # mypyc asks to be told
     __slots__ = (
         "_after",
         "_begin",

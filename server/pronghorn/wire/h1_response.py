@@ -13,7 +13,7 @@ The application says what it wants to send; how the peer finds the end of it is 
 
 from collections.abc import Callable
 from http import HTTPStatus
-from typing import Final
+from typing import Any, Final
 
 from .headers import STATUS_LINES, DefaultHeaders, FieldCache, field_line
 from .ports import Headers, InvalidResponse, RequestError, RequestHead
@@ -263,7 +263,7 @@ class H1Response:
             lines.append(self._defaults.block)
         return lines
 
-    def _new_field(self, name: bytes, value: bytes) -> bytes:
+    def _new_field(self, name: Any, value: Any) -> bytes:
         """The line of a field that is not in the cache; empty for one that the server writes itself."""
         line = field_line(name, value)
         lowered = name.lower()
@@ -281,7 +281,7 @@ class H1Response:
             self._own |= _CLOSE
         return b""
 
-    def _take_length(self, digits: bytes) -> None:
+    def _take_length(self, digits: Any) -> None:
         if type(digits) is not bytes or not digits.isdigit() or len(digits) > _LENGTH_DIGITS:
             raise InvalidResponse(f"invalid Content-Length {digits!r}")
         length = int(digits)

@@ -8,7 +8,7 @@ that sends a new request id with every response must not fill the memory with th
 import re
 import time
 from http import HTTPStatus
-from typing import Final
+from typing import Any, Final
 
 from .ports import Headers, InvalidResponse
 
@@ -42,7 +42,7 @@ STATUS_LINES: Final = {status: b"HTTP/1.1 %d \r\n" % status for status in range(
 }
 
 
-def field_line(name: bytes, value: bytes) -> bytes:
+def field_line(name: Any, value: Any) -> bytes:
     """``name: value`` and its line end. Raises `InvalidResponse` where that would not be one field."""
     if type(name) is not bytes or type(value) is not bytes:
         raise InvalidResponse(f"header names and values must be bytes, got {name!r}: {value!r}")
@@ -53,7 +53,7 @@ def field_line(name: bytes, value: bytes) -> bytes:
     return b"%b: %b\r\n" % (name, value)
 
 
-def check_trailer(name: bytes, value: bytes) -> None:
+def check_trailer(name: Any, value: Any) -> None:
     """Raises `InvalidResponse` for what is no field, or no field that may come behind a body."""
     field_line(name, value)
     if name.lower() in _NOT_IN_TRAILERS:
@@ -86,7 +86,7 @@ class FieldCache(dict[tuple[bytes, bytes], bytes]):
         super().__init__()
         self.lengths = LengthLines()
 
-    def add(self, name: bytes, value: bytes) -> bytes:
+    def add(self, name: Any, value: Any) -> bytes:
         """Check a field that is not there yet; returns its line and keeps it. Raises `InvalidResponse`."""
         line = field_line(name, value)
         if len(line) <= _CACHED_BYTES:

@@ -6,9 +6,10 @@ connection today and can as well be one stream of a multiplexed one.
 """
 
 from collections.abc import Callable, Iterable
-from typing import Protocol
+from typing import Any, Protocol
 
-Headers = Iterable[tuple[bytes, bytes]]
+#: Fields of a response, pairs of name and value, as an application gave them: nobody has looked at them yet.
+Headers = Iterable[Any]
 
 
 class RequestError(Exception):

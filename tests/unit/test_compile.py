@@ -1,0 +1,55 @@
+"""What `scripts/compile.py` compiles: the hot modules, all but those that say why not. That it works, the image shows."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from scripts.compile import CompileHook, matching
+from tests.unit.test_architecture import SOURCE, package
+
+ROOT = Path(__file__).resolve().parents[2]
+HOOKS = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["hatch"]["build"]["targets"]["wheel"][
+    "hooks"
+]
+TABLE: dict[str, Any] = HOOKS["custom"]
+FOLDER = SOURCE.parent
+
+
+def hook() -> CompileHook:
+    nothing: Any = None
+    return CompileHook(str(ROOT), TABLE, nothing, nothing, str(ROOT), "wheel")
+
+
+def test_every_hot_module_is_compiled_or_excepted() -> None:
+    hot = {
+        f"{'/'.join(module.name.split('.'))}.py"
+        for module in package()
+        if module.hot and not module.is_package
+    }
+    chosen = matching(FOLDER, TABLE["modules"])
+    assert hot <= chosen
+    assert matching(FOLDER, TABLE["except"]) <= chosen | matching(FOLDER, ["pronghorn/*/__init__.py"])
+
+
+@pytest.mark.parametrize("key", ["modules", "except"])
+def test_no_pattern_is_left_over(key: str) -> None:
+    assert [pattern for pattern in TABLE[key] if not matching(FOLDER, [pattern])] == []
+
+
+@pytest.mark.parametrize(("wanted", "version"), [("", "standard"), ("0", "standard"), ("1", "editable")])
+def test_nothing_is_compiled_unasked(monkeypatch: pytest.MonkeyPatch, wanted: str, version: str) -> None:
+    monkeypatch.setenv("PRONGHORN_COMPILE", wanted)
+    build_data: dict[str, Any] = {"force_include": {}}
+    hook().initialize(version, build_data)
+    assert build_data == {"force_include": {}}
+
+
+def test_only_who_compiles_needs_mypyc(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PRONGHORN_COMPILE", raising=False)
+    assert hook().dependencies() == []
+    monkeypatch.setenv("PRONGHORN_COMPILE", "1")
+    assert hook().dependencies() == TABLE["requires"]
