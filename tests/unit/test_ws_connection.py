@@ -101,6 +101,12 @@ class Peer:
         for _ in range(count):
             self.service.deadlines.advance()
 
+    def closed(self) -> bool:
+        return self.transport.closed
+
+    def aborted(self) -> bool:
+        return self.transport.aborted
+
     def gone(self) -> bool:
         return (self.service.active, self.service.connections, self.service.tasks) == (0, set(), set())
 
@@ -128,7 +134,7 @@ async def test_handshake_and_echo(kind: str) -> None:
     assert peer.recorder.seen == [("/chat", 101, 0, 0)], "told of once, when it is opened"
     await peer.sends(close(1000, "bye"))
     assert peer.frames() == [(FIN | CLOSE, b"\x03\xe8")]
-    assert peer.transport.closed
+    assert peer.closed()
     assert app.seen[-1] == {"type": "websocket.disconnect", "code": 1000, "reason": "bye"}
     assert peer.gone()
     assert peer.service.requests == 1
@@ -247,7 +253,7 @@ async def test_refused_before_the_application(kind: str, fields: tuple[str, ...]
     assert head.startswith(f"HTTP/1.1 {status} ")
     assert "connection: close" in head
     assert ("sec-websocket-version: 13" in head) is (status == 426)
-    assert peer.transport.eof_written or peer.transport.closed
+    assert peer.transport.eof_written or peer.closed()
     assert app.scope == {}
     assert peer.recorder.seen[0][:2] == ("/", status)
     assert peer.service.requests == 0
@@ -291,7 +297,7 @@ async def test_denial_response_and_the_end_of_the_connection(kind: str) -> None:
     assert "www-authenticate: Basic" in head
     assert "connection: close" in head
     assert peer.transport.written == b"4\r\nwho \r\n8\r\nare you?\r\n0\r\n\r\n"
-    assert peer.transport.closed
+    assert peer.closed()
     assert peer.gone()
     assert peer.recorder.seen == [("/", 401, 0, 12)]
 
@@ -405,11 +411,11 @@ async def test_peer_that_never_reads_is_dropped(kind: str) -> None:
     await turns(20)
     peer.transport.read(500)
     peer.tick(21)
-    assert not peer.transport.aborted, "it did read"
+    assert not peer.aborted(), "it did read"
     peer.tick(20)
-    assert not peer.transport.aborted
+    assert not peer.aborted()
     peer.tick(1)
-    assert peer.transport.aborted
+    assert peer.aborted()
     await turns()
     with pytest.raises(ClientDisconnected):
         await sending
@@ -468,9 +474,9 @@ async def test_pings_and_their_answers(kind: str) -> None:
         await peer.sends(frame(FIN | PONG))
     peer.tick(5)
     peer.tick(2)
-    assert not peer.transport.aborted
+    assert not peer.aborted()
     peer.tick(1)
-    assert peer.transport.aborted
+    assert peer.aborted()
     await turns()
     assert app.seen == [{"type": "websocket.disconnect", "code": 1006, "reason": "keepalive ping timeout"}]
     assert peer.gone()
@@ -479,7 +485,7 @@ async def test_pings_and_their_answers(kind: str) -> None:
 async def test_without_pings_there_is_no_deadline(kind: str) -> None:
     peer = await Peer(Talk(), kind).open()
     peer.tick(10_000)
-    assert not peer.transport.closed
+    assert not peer.closed()
     await peer.sends(text("still there"))
     assert peer.frames() == [(FIN | TEXT, b"still there")]
 
@@ -488,7 +494,7 @@ async def test_pings_without_a_timeout_go_on(kind: str) -> None:
     peer = await Peer(Talk(), kind, ws={"ping_ticks": 5}).open()
     peer.tick(20)
     assert peer.frames() == [(FIN | PING, b"")] * 4
-    assert not peer.transport.closed
+    assert not peer.closed()
 
 
 async def test_peer_whose_pong_is_behind_what_nobody_takes_is_not_dropped(kind: str) -> None:
@@ -497,7 +503,7 @@ async def test_peer_whose_pong_is_behind_what_nobody_takes_is_not_dropped(kind: 
     await peer.sends(text("1") + text("2") + text("3"))
     assert not peer.transport.is_reading()
     peer.tick(50)
-    assert not peer.transport.closed
+    assert not peer.closed()
     app.done.set()
 
 
@@ -522,10 +528,10 @@ async def test_violation(kind: str, sent: bytes, code: int) -> None:
     assert app.seen[-1]["type"] == "websocket.disconnect"
     assert app.seen[-1]["code"] == code
     assert peer.transport.eof_written, "only our half: it may be sending"
-    assert not peer.transport.closed
+    assert not peer.closed()
     await peer.sends(text("ignored") * 100)
     peer.tick(3)
-    assert peer.transport.aborted
+    assert peer.aborted()
     await turns()
     assert peer.gone()
     assert len(app.seen) == 2
@@ -540,11 +546,11 @@ async def test_close_of_the_application_waits_for_the_peer_s(kind: str) -> None:
     await turns()
     ((_, payload),) = peer.frames()
     assert closing(payload) == (4000, "enough")
-    assert not peer.transport.closed
+    assert not peer.closed()
     await peer.sends(text("on its way"), frame(FIN | PING, b"p"))
     assert peer.frames() == []
     await peer.sends(close(4000))
-    assert peer.transport.closed
+    assert peer.closed()
     assert peer.frames() == []
     assert (await app.receive())["code"] == 4000
     app.done.set()
@@ -559,9 +565,9 @@ async def test_peer_that_does_not_answer_a_close_is_dropped(kind: str) -> None:
     await turns()
     assert peer.frames() == [(FIN | CLOSE, b"\x03\xe8")]
     peer.tick(5)
-    assert not peer.transport.closed
+    assert not peer.closed()
     peer.tick(1)
-    assert peer.transport.aborted
+    assert peer.aborted()
     await turns()
     assert peer.gone()
 
@@ -574,7 +580,7 @@ async def test_both_close_at_once(kind: str) -> None:
     await app.send({"type": "websocket.close", "code": 4000})
     await peer.sends(close(4001))
     assert [closing(payload) for _, payload in peer.frames()] == [(4000, "")]
-    assert peer.transport.closed
+    assert peer.closed()
     assert (await app.receive())["code"] == 4000, "the one that was first, here"
     app.done.set()
 
@@ -589,7 +595,7 @@ async def test_a_close_behind_messages_that_nobody_took_is_found(kind: str) -> N
     await turns()
     assert peer.transport.is_reading()
     await peer.sends(close())
-    assert peer.transport.closed
+    assert peer.closed()
 
 
 async def test_peer_that_vanishes(kind: str) -> None:
@@ -607,7 +613,7 @@ async def test_peer_that_ends_its_half_without_a_close(kind: str) -> None:
     peer.transport.feed_eof()
     await turns()
     assert app.seen[-1]["code"] == 1006
-    assert peer.transport.closed
+    assert peer.closed()
     assert peer.gone()
 
 
@@ -647,7 +653,7 @@ async def test_shutdown(kind: str, succeeded: bool, code: int) -> None:
     assert [closing(payload)[0] for _, payload in peer.frames()] == [code]
     assert app.seen == [{"type": "websocket.disconnect", "code": code, "reason": ""}]
     await peer.sends(close(code))
-    assert peer.transport.closed
+    assert peer.closed()
     assert peer.gone()
 
 
@@ -657,7 +663,7 @@ async def test_peer_that_does_not_go_at_shutdown(kind: str) -> None:
     connection.shutdown()
     connection.end_stream()
     await turns()
-    assert peer.transport.aborted
+    assert peer.aborted()
     assert peer.gone()
 
 
