@@ -8,7 +8,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from served import Receive, Scope, Send, lifespan, say
+from tests.support.served import Receive, Scope, Send, lifespan, say
 
 ACCEPT = {"type": "websocket.accept"}
 
@@ -97,8 +97,13 @@ async def stubborn(scope: Scope, receive: Receive, send: Send) -> None:
         raise
 
 
+async def told(scope: Scope, receive: Receive, send: Send) -> None:
+    say("told")
+
+
 ROUTES = {
     "/": echo,
+    "/told": told,
     "/scope": show_scope,
     "/refuse": refuse,
     "/deny": deny,
