@@ -9,8 +9,8 @@ Tasks take any object for a future that says so by `_asyncio_future_blocking` an
 `asyncio.isfuture`.
 """
 
-import asyncio
 import contextvars
+from asyncio import AbstractEventLoop, CancelledError, current_task
 from collections.abc import Callable, Generator
 from typing import Any
 
@@ -18,19 +18,25 @@ from typing import Any
 class Waker:
     """What one task at a time awaits, again and again; `wake` lets it go on, at once where that is possible."""
 
-    __slots__ = ("_asyncio_future_blocking", "_callback", "_cancelled", "_context", "_loop", "_message")
+    __slots__ = (
+        "_asyncio_future_blocking",
+        "_callback",
+        "_cancelled",
+        "_context",
+        "_loop",
+        "_message",
+        "waiting",
+    )
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, loop: AbstractEventLoop) -> None:
         self._asyncio_future_blocking = False
         self._loop = loop
         self._callback: Callable[[Any], object] | None = None
         self._context: contextvars.Context | None = None
         self._cancelled = False
         self._message: Any = None
-
-    @property
-    def waiting(self) -> bool:
-        return self._callback is not None
+        #: Whether a task waits.
+        self.waiting = False
 
     def wake(self) -> None:
         """Let the task that waits, if there is one, go on."""
@@ -38,7 +44,8 @@ class Waker:
         if callback is None or context is None:
             return
         self._callback = self._context = None
-        if asyncio.current_task(self._loop) is None:
+        self.waiting = False
+        if current_task(self._loop) is None:
             context.run(callback, self)
         else:
             # From inside a task, which may be the application's own: one cannot run inside another.
@@ -51,18 +58,20 @@ class Waker:
 
     # What a task calls.
 
-    def get_loop(self) -> asyncio.AbstractEventLoop:
+    def get_loop(self) -> AbstractEventLoop:
         return self._loop
 
     def add_done_callback(self, callback: Callable[[Any], object], *, context: contextvars.Context) -> None:
         self._callback = callback
         self._context = context
+        self.waiting = True
 
     def cancel(self, msg: Any = None) -> bool:
         callback, context = self._callback, self._context
         if callback is None or context is None:
             return False
         self._callback = self._context = None
+        self.waiting = False
         self._cancelled = True
         self._message = msg
         self._loop.call_soon(callback, self, context=context)
@@ -71,4 +80,4 @@ class Waker:
     def result(self) -> None:
         if self._cancelled:
             self._cancelled = False
-            raise asyncio.CancelledError(*(() if self._message is None else (self._message,)))
+            raise CancelledError(*(() if self._message is None else (self._message,)))

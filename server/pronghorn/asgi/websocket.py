@@ -85,7 +85,9 @@ class WebSocketCycle:
         queue = self._queue
         queue.append(data)
         self._size += len(data)
-        self._wake()
+        self._waker.wake()
+        if self._others is not None:
+            self._wake()
         if len(queue) >= self._max_queue or self._size > QUEUED:
             self._full = True
             return False
@@ -175,7 +177,8 @@ class WebSocketCycle:
                 if data is not None:
                     channel.binary(data if type(data) is bytes else _as_bytes(data))
                 else:
-                    channel.text(_as_text(message))
+                    text = message.get("text")
+                    channel.text(text if type(text) is str else _as_text(text))
                 if channel.paused:
                     await channel.drain()
                     if self.state == LOST:
@@ -242,8 +245,7 @@ def _code_of(message: Message) -> int:
     return NORMAL if code is None else int(code)
 
 
-def _as_text(message: Message) -> str:
-    text = message.get("text")
+def _as_text(text: object) -> str:
     if text is None:
         raise RuntimeError("A websocket.send event needs text or bytes.")
     if not isinstance(text, str):

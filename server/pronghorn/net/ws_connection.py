@@ -188,15 +188,13 @@ class WsConnection:
         await self._writes.drain()
 
     def text(self, data: str) -> None:
-        out = self._out
-        out.grew(self._codec.text(data))
-        if not self._reading and not out.scheduled:
+        self._out.grew(self._codec.text(data))
+        if not self._reading:
             self._flush_soon()
 
     def binary(self, data: bytes) -> None:
-        out = self._out
-        out.grew(self._codec.binary(data))
-        if not self._reading and not out.scheduled:
+        self._out.grew(self._codec.binary(data))
+        if not self._reading:
             self._flush_soon()
 
     def close(self, code: int, reason: str) -> None:
