@@ -4,7 +4,7 @@ Both codecs use it. Libraries inflate a frame first and ask for its size afterwa
 largest message may have, so that a few kilobytes cannot become gigabytes (the class of CVE-2018-1000518).
 
 Windows are 4 KiB where the peer lets us choose. That costs a few per cent of compression and makes of the 300 KB that
-zlib takes by default for each connection some 45.
+zlib takes by default for each connection some 50.
 """
 
 import re
