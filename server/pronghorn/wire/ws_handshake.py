@@ -64,9 +64,13 @@ class Offer:
 
 
 def wanted(head: RequestHead) -> bool:
-    """Whether a request over HTTP/1.1 asks for a WebSocket. Over HTTP/1.0 the wish is ignored (RFC 9110 §7.8)."""
+    """Whether a request over HTTP/1.1 asks for a WebSocket.
+
+    A server may ignore the wish for another protocol, and has to over HTTP/1.0 (RFC 9110 §7.8). It is ignored as well where it comes
+    with another method than GET, which is no handshake (RFC 6455 §4.1): the request is then served as what it is.
+    """
     upgrade = head.upgrade
-    if upgrade is None or head.http_version != "1.1":
+    if upgrade is None or head.http_version != "1.1" or head.method != "GET":
         return False
     return upgrade == b"websocket" or b"websocket" in [name.strip(b" \t") for name in upgrade.split(b",")]
 
@@ -91,8 +95,8 @@ def check(head: RequestHead, *, origins: frozenset[bytes] | None, compress: bool
         elif name == b"origin":
             origin = value if origin is None else origin + b", " + value
     if head.http_version == "1.1":
-        if head.method != "GET" or head.chunked or head.content_length:
-            raise Refusal(400, "a WebSocket handshake is a GET request without a body")
+        if head.chunked or head.content_length:
+            raise Refusal(400, "a WebSocket handshake has no body")
         if len(keys) != 1 or not _KEY(keys[0]):
             raise Refusal(400, "no valid Sec-WebSocket-Key")
         offer.key = keys[0]
