@@ -24,7 +24,7 @@ class Option:
 
     `name` is the keyword, the table's key and, in capitals after a prefix, the variable. `default_text` tells the default
     where the value alone would not. `ambient` is a variable of the platform that stands in for the default. `later` is the
-    sentence that says which values a later version brings; those in `ready`, and the default, work now.
+    sentence that says what a later version brings; until then the default is all there is.
     """
 
     name: str
@@ -38,7 +38,6 @@ class Option:
     default_text: str | None = None
     ambient: str | None = None
     later: str | None = None
-    ready: tuple[Any, ...] = ()
     secret: bool = False
 
     @property
@@ -93,7 +92,7 @@ class Option:
 
     def require_available(self, value: Any, source: str | None = None, *, code: bool = False) -> None:
         """Raise UsageError for what only a later version can do: it is refused, never ignored."""
-        if self.later is not None and value != self.default and value not in self.ready:
+        if self.later is not None and value != self.default:
             raise self.fault(self.later, source=source, code=code)
 
     def fresh_default(self) -> Any:
@@ -135,7 +134,6 @@ class Group(str):
         default_text: str | None = None,
         ambient: str | None = None,
         later: str | None = None,
-        ready: tuple[Any, ...] = (),
         secret: bool = False,
     ) -> Any:
         """A dataclass field that declares an option. Its flag follows from the field's name unless `flag` gives another."""
@@ -150,7 +148,6 @@ class Group(str):
             default_text=default_text,
             ambient=ambient,
             later=later,
-            ready=ready,
             secret=secret,
         )
         metadata = {"option": told, "flag": flag}
