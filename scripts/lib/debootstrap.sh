@@ -1,7 +1,10 @@
 # shellcheck shell=bash
-# Images of a plain Debian release, made by debootstrap from this machine's own mirror. Sourced after say.sh and debian.sh.
+# Images of a plain Debian release: which are here, which a registry has, and how one is made by debootstrap from this machine's
+# own mirror. Sourced after say.sh and debian.sh.
 
 have_image() { docker image inspect "$1" >/dev/null 2>&1; }
+# A few seconds decide: a machine without a registry fails at the name, one behind a silent firewall at the timeout.
+registry_has() { timeout 15 docker manifest inspect "$1" >/dev/null 2>&1; }
 
 # require_debootstrap WHY WHAT-ELSE-TO-DO
 require_debootstrap() {

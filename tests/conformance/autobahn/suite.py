@@ -14,7 +14,7 @@ import secrets
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -137,8 +137,13 @@ class Run:
     def end(self) -> None:
         """Ends the client if it still runs."""
         if self._process.poll() is None:
-            subprocess.run(["docker", "rm", "--force", self.container], capture_output=True, check=False)
+            # Docker's own client first, which passes the signal on: after it, nobody creates the container any more.
             self._process.terminate()
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(10)
+            docker_rm = ["docker", "rm", "--force", self.container]
+            subprocess.run(docker_rm, capture_output=True, check=False)
+            self._process.kill()
             self._process.wait()
 
 
