@@ -63,7 +63,7 @@ def reports(
     }
     codecs = [codec for codec in CODECS if codec in asked_for]
     cases = selected()
-    say(f"Autobahn: {len(cases)} cases against {' and '.join(codecs)}; minutes")
+    say(f"Autobahn: {len(cases)} cases with {' and with '.join(codecs)}; this takes minutes")
     with ExitStack() as stack:
         runs = {}
         for codec in codecs:
