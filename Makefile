@@ -67,12 +67,16 @@ test-unit: $(READY) ## Run the unit tests
 	@$(BIN)/python scripts/test unit
 
 .PHONY: test-conformance
-test-conformance: $(READY) ## Run the conformance tests: golden requests against every parser
+test-conformance: $(READY) ## Run the conformance tests: golden requests against every parser, Autobahn against every codec
 	@$(BIN)/python scripts/test conformance
 
 .PHONY: test-integration
 test-integration: $(READY) ## Run the integration tests: the shipped compose file, for real
 	@$(BIN)/python scripts/test integration
+
+.PHONY: autobahn
+autobahn: $(READY) ## Run every case of the Autobahn test suite against every WebSocket codec
+	@AUTOBAHN=all $(BIN)/python scripts/test autobahn
 
 .PHONY: fuzz
 fuzz: ## Fuzz the parsers and whole connections, led by coverage (FUZZ_SECONDS=60 for each of both)

@@ -149,9 +149,11 @@ def fake(folder: Path, name: str, script: str) -> None:
     program.chmod(program.stat().st_mode | stat.S_IXUSR)
 
 
+GIVEN = {"PYTHON_IMAGE", "PYTHON_BUILD_IMAGE", "NGINX_IMAGE", "BULLSEYE_IMAGE", "PRONGHORN_REGISTRY"}
+
+
 def run(folder: Path, *command: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    images = {"PYTHON_IMAGE", "PYTHON_BUILD_IMAGE", "NGINX_IMAGE"}
-    cleared = {key: value for key, value in os.environ.items() if key not in images}
+    cleared = {key: value for key, value in os.environ.items() if key not in GIVEN}
     variables = {
         **cleared,
         "PATH": f"{folder}:{os.environ['PATH']}",
@@ -269,3 +271,51 @@ def test_the_mirror_is_the_one_apt_uses_and_never_its_security_archive(tmp_path:
 
     expected = "http://mirror.example/debian/ http://security.example/debian-security/"
     assert done.stdout.strip() == f"{expected} {key}"
+
+
+#: A docker that says what it was asked to build on; it has the images that match the pattern, and no registry answers it.
+RECORDING = """
+case "$*" in
+    info*|"compose version"|"buildx version") echo "an engine" ;;
+    "image inspect "{has}) ;;
+    build*) printf '%s\\n' "$@" >>{folder}/built ;;
+    *) exit 1 ;;
+esac
+"""
+
+
+def test_the_autobahn_image_is_not_built_twice(tmp_path: Path) -> None:
+    fake(tmp_path, "docker", RECORDING.format(has="pronghorn/autobahn:*", folder=tmp_path))
+    done = run(tmp_path, "scripts/autobahn", "image")
+
+    assert re.fullmatch(r"pronghorn/autobahn:[0-9a-f]{12}\n", done.stdout)
+    assert not (tmp_path / "built").exists()
+
+
+@pytest.mark.parametrize(
+    ("has", "given", "base"),
+    [
+        ("pronghorn/base-debian:bullseye", {}, "pronghorn/base-debian:bullseye"),
+        ("debian:bullseye-slim", {}, "debian:bullseye-slim"),
+        ("pronghorn/base-debian:bullseye", {"BULLSEYE_IMAGE": "mine"}, "mine"),
+    ],
+)
+def test_the_autobahn_image_is_built_on_what_is_there(
+    tmp_path: Path, has: str, given: dict[str, str], base: str
+) -> None:
+    fake(tmp_path, "docker", RECORDING.format(has=has, folder=tmp_path))
+    done = run(tmp_path, "scripts/autobahn", "image", **given)
+
+    assert done.stdout.startswith("pronghorn/autobahn:")
+    assert f"BULLSEYE_IMAGE={base}" in (tmp_path / "built").read_text().splitlines()
+
+
+def test_without_bullseye_and_without_root_the_way_out_is_named(tmp_path: Path) -> None:
+    fake(tmp_path, "docker", RECORDING.format(has="none", folder=tmp_path))
+    fake(tmp_path, "id", "echo 1000")
+    done = run(tmp_path, "scripts/autobahn", "image")
+
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert "needs root" in done.stderr
+    assert "Set BULLSEYE_IMAGE" in done.stderr

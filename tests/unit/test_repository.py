@@ -75,7 +75,14 @@ def assert_satisfied(requirements: list[str], versions: dict[str, Version]) -> N
 
 
 def test_the_locks_are_there() -> None:
-    assert [lock.name for lock in LOCKS] == ["bench.txt", "build.txt", "dev.txt", "fuzz.txt", "runtime.txt"]
+    assert [lock.name for lock in LOCKS] == [
+        "autobahn.txt",
+        "bench.txt",
+        "build.txt",
+        "dev.txt",
+        "fuzz.txt",
+        "runtime.txt",
+    ]
 
 
 @pytest.mark.parametrize("lock", LOCKS, ids=lambda lock: lock.name)
