@@ -16,7 +16,7 @@ PATIENCE = 20
 
 # The example of section 1.3; a key protects caches from each other, and there is none between us and the server.
 _KEY, _ACCEPT = b"dGhlIHNhbXBsZSBub25jZQ==", b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
-_REQUEST = (
+_HANDSHAKE = (
     b"GET %b HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
     b"Sec-WebSocket-Key: " + _KEY + b"\r\nSec-WebSocket-Version: 13\r\n\r\n"
 )
@@ -31,6 +31,11 @@ _MASK = bytes.fromhex("37fa213d")
 _IP_BIND_ADDRESS_NO_PORT = 24
 # The kernel has 28,000 ports for each pair of addresses unless told otherwise.
 _FROM_ONE_ADDRESS = 4096
+
+
+def handshake(path: str) -> bytes:
+    """The request for a WebSocket (section 4.1)."""
+    return _HANDSHAKE % path.encode()
 
 
 def frame(message: str | bytes, *, masked: bool) -> bytes:
@@ -82,7 +87,7 @@ class WebSocket:
         self._shake_hands(path)
 
     def _shake_hands(self, path: str) -> None:
-        self.connection.sendall(_REQUEST % path.encode())
+        self.connection.sendall(handshake(path))
         received = b""
         while b"\r\n\r\n" not in received:
             received += self._receive()
@@ -91,8 +96,10 @@ class WebSocket:
         fields = {
             name.strip().lower(): value.strip() for name, _, value in (x.partition(b":") for x in lines)
         }
-        if not status.startswith(b"HTTP/1.1 101 ") or fields.get(b"sec-websocket-accept") != _ACCEPT:
-            raise BenchError(f"wrong answer to the handshake: {head[:200]!r}")
+        if not status.startswith(b"HTTP/1.1 101 "):
+            raise BenchError(f"wrong answer to the handshake: {status.decode('latin-1')}")
+        if fields.get(b"sec-websocket-accept") != _ACCEPT:
+            raise BenchError(f"wrong answer to the handshake: {head!r}")
         if b"sec-websocket-extensions" in fields:
             raise BenchError("it uses an extension that nobody offered")
 
