@@ -150,4 +150,7 @@ class WebSockets(Generator):
         answered, _, _ = select.select([process.stdout], [], [], 2 * _PATIENCE)
         if not answered:
             raise BenchError("ws_load did not come to its end")
-        return parse_ws_load(process.stdout.readline())
+        report = process.stdout.readline()
+        if report.startswith("Traceback"):
+            report += process.stdout.read()
+        return parse_ws_load(report)

@@ -115,5 +115,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 if __name__ == "__main__":
     try:
         sys.exit(main())
+    except BlockingIOError:
+        sys.exit(f"ws_load: the server has read nothing for {PATIENCE} s")
     except (BenchError, OSError) as error:
         sys.exit(f"ws_load: {error}")

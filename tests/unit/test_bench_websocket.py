@@ -31,7 +31,7 @@ ANSWER = (
 
 
 class Server:
-    """Sends every message back, `/wrong` something else; `/ping` pings after each."""
+    """Sends every message back, `/wrong` something else; `/ping` pings after each, `/once` closes at the second."""
 
     def __init__(self, port: int = 0) -> None:
         self.port = port
@@ -49,6 +49,8 @@ class Server:
             for message in connection:
                 with self._lock:
                     self.messages += 1
+                if path == "/once" and self.messages > 1:
+                    return
                 connection.send("wrong" if path == "/wrong" else message)
                 if path == "/ping":
                     connection.ping(ack_on_close=True).wait()
@@ -260,6 +262,15 @@ def test_trouble_at_its_opening_is_said(server: Server, path: str, said: str) ->
             pytest.raises(BenchError, match=said),
         ):
             generator.open()
+
+
+def test_trouble_under_load_is_said(server: Server) -> None:
+    workload = Workload("once", "once", path="/once", message="hello")
+    with contextlib.closing(WebSockets(server.port, workload, None, connections=1)) as generator:
+        generator.open()
+        generator.turn(0)
+        with pytest.raises(BenchError, match="it closed a WebSocket"):
+            generator.finish()
 
 
 def test_what_the_process_says_is_read() -> None:
