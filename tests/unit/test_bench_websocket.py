@@ -179,8 +179,9 @@ def test_the_first_right_answer_of_a_workload_is_an_echo(server: Server) -> None
 # ---- The load -------------------------------------------------------------------------------------------------------
 
 
-def test_every_reply_is_counted(server: Server) -> None:
-    with websockets(server, "/") as found:
+@pytest.mark.parametrize("path", ["/", "/ping"])
+def test_every_reply_is_counted(server: Server, path: str) -> None:
+    with websockets(server, path) as found:
         replies = ws_load.echo(found, after(50).__next__)
     assert replies >= 50
     assert server.messages == len(found) + replies
