@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 
@@ -18,8 +19,11 @@ from scripts.bench.measure import TURN, Sample, Setup
 from scripts.bench.page import Results
 from scripts.bench.record import Missing, Record
 from scripts.bench.servers import SERVERS, BenchError, from_text, lacks
-from scripts.bench.turns import MEMORY_ROUNDS, Contest
-from scripts.bench.workloads import WORKLOADS
+from scripts.bench.turns import Contest
+from scripts.bench.workloads import WORKLOADS, Workload
+
+# Files that a server has open besides its connections, with a good deal to spare.
+SPARE = 100
 
 ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
@@ -78,6 +82,17 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     return options
 
 
+def fitted(workloads: Sequence[Workload], descriptors: int) -> tuple[list[Workload], str]:
+    """The workloads, with no more connections than a process may have open files; and the word that says so."""
+    most = descriptors - SPARE
+    fitting = [replace(each, connections=min(each.connections, most)) for each in workloads]
+    fewer = [each.title for each, whole in zip(fitting, workloads, strict=True) if each != whole]
+    if not fewer:
+        return fitting, ""
+    rows = "; ".join(fewer)
+    return fitting, f"A process may have {descriptors} open files here: only {most} connections for {rows}. "
+
+
 def plan(options: argparse.Namespace, setup: Setup) -> tuple[list[Contest], Missing]:
     """Every workload of every run, with the servers that can do it, and who cannot do what."""
     missing = {
@@ -90,8 +105,7 @@ def plan(options: argparse.Namespace, setup: Setup) -> tuple[list[Contest], Miss
     for run in range(1, options.repeat + 1):
         for workload in options.workloads:
             able = tuple(s for s in options.servers if (s.name, workload.key) not in missing)
-            memory = workload.kind in ("rss", "connections")
-            rounds = min(options.rounds, MEMORY_ROUNDS) if memory else options.rounds
+            rounds = min(options.rounds, workload.rounds or options.rounds)
             if able:
                 contests.append(Contest(run, workload, able, rounds, setup))
     return contests, missing
@@ -108,11 +122,13 @@ def run(contests: Sequence[Contest], record: Record) -> dict[int, float]:
     return steal
 
 
-def conditions(load_before: float, steal: Sequence[float], samples: Sequence[Sample], idle: float) -> str:
+def conditions(
+    load_before: float, steal: Sequence[float], samples: Sequence[Sample], idle: float, fewer: str = ""
+) -> str:
     """What a reader needs to judge a run by."""
     shares = ", ".join(f"{share:.1%}" for share in steal)
     worst = max((sample.steal for sample in samples), default=0.0)
-    return (
+    return fewer + (
         f"The host took {shares} of the machine's time, at most {worst:.0%} in one round; the load before it "
         f"was {load_before}. Servers that waited for their turn used at most {idle:.1%} of a core."
     )
@@ -129,7 +145,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     subprocess.run([environment.ROOT / "scripts" / "ensure", "wrk", "wrk"], check=True)
     nginx = proxy.binary(environment.ROOT) if any(w.nginx for w in options.workloads) else None
     python = environment.prepare()
-    environment.allow_connections()
+    options.workloads, fewer = fitted(options.workloads, environment.allow_connections())
     server_core, load_core = environment.cores() or (None, None)
     facts = environment.machine(python)
     if load_core is None:
@@ -139,6 +155,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     setup = Setup(python, nginx, options.seconds, server_core=server_core, load_core=load_core)
     contests, missing = plan(options, setup)
     expected = sum(contest.duration() for contest in contests)
+    if fewer:
+        print(fewer)
     print(f"Load of the machine before: {load_before}; near 0 is what figures need.")
     print(f"{len(contests)} workloads, about {max(1, round(expected / 60))} minutes", flush=True)
 
@@ -166,7 +184,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         environment.packages(python),
         f"CPython {facts['python']}, {facts['cpu']}, {date}; runs: {options.repeat}, rounds: {options.rounds}, "
         f"{options.seconds:g} s each in turns of {setup.turn:g} s; one worker on one core",
-        conditions(load_before, list(steal.values()), record.samples, max(idle.values(), default=0.0)),
+        conditions(load_before, list(steal.values()), record.samples, max(idle.values(), default=0.0), fewer),
     )
     rows = report.summarise(record.samples)
     print(f"\n{page.as_text(results, rows)}")

@@ -9,6 +9,7 @@ import socket
 import time
 
 from scripts.bench.servers import BenchError, Running
+from scripts.bench.websocket import WebSocket, connect
 from scripts.bench.workloads import Workload
 
 # All servers of a workload start at once, on one core.
@@ -16,7 +17,11 @@ PATIENCE = 30.0
 
 
 def ask(port: int, workload: Workload) -> None:
-    """One request on a connection of its own; anything but the right answer is an error."""
+    """One request, or message, on a connection of its own; anything but the right answer is an error."""
+    if workload.message is not None:
+        with connect(port) as plain:
+            WebSocket(plain, workload.path, workload.message).exchange()
+        return
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
     try:
         connection.request(workload.method, workload.path, workload.body)

@@ -12,7 +12,18 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 LOCK = ROOT / "requirements" / "bench.txt"
-PACKAGES = ("pronghorn", "uvicorn", "granian", "gunicorn", "hypercorn", "uvloop", "httptools", "fastapi")
+PACKAGES = (
+    "pronghorn",
+    "uvicorn",
+    "granian",
+    "gunicorn",
+    "hypercorn",
+    "uvloop",
+    "httptools",
+    "websockets",
+    "wsproto",
+    "fastapi",
+)
 
 
 def prepare() -> Path:
@@ -47,11 +58,12 @@ def cores() -> tuple[int, int] | None:
     return (usable[0], usable[-1]) if len(usable) > 1 else None
 
 
-def allow_connections() -> None:
-    """As many open files as the machine lets us have, for the servers started from here too."""
+def allow_connections() -> int:
+    """As many open files as the machine lets us have, for the servers started from here too; how many those are."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     limit = 65_536 if hard == resource.RLIM_INFINITY else min(hard, 65_536)
     resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
+    return limit
 
 
 def packages(python: Path) -> dict[str, str]:

@@ -1,7 +1,8 @@
 """Requests through the server inside one process: `python -m scripts.bench.inprocess WORKLOAD COUNT`, run under callgrind.
 
 The transport is scripted and what is written to it is dropped: no socket, no event from the kernel, nothing that differs
-from run to run. Parser, scope, cycle, response and task are all the real ones.
+from run to run. Parser, scope, cycle, response and task are all the real ones; of a WebSocket, whose messages take the place of
+requests, codec, connection and cycle.
 """
 
 from __future__ import annotations
@@ -13,7 +14,10 @@ from typing import Any
 
 from pronghorn.asgi.http import NullObserver
 from pronghorn.net.h1_connection import H1Connection
+from pronghorn.net.ws_settings import WebSockets
 from pronghorn.wire.headers import DefaultHeaders
+from pronghorn.wire.ws_websockets import WebsocketsCodec
+from scripts.bench import websocket
 from scripts.bench.apps import raw
 from tests.support.scripted import ScriptedTransport, make_service
 
@@ -21,16 +25,23 @@ _HEAD = b" HTTP/1.1\r\nHost: 127.0.0.1:8000\r\nUser-Agent: bench\r\nAccept: */*\
 _GET = b"GET /" + _HEAD + b"\r\n"
 _POST = b"POST /" + _HEAD + b"Content-Length: 10240\r\n\r\n" + b"x" * 10_240
 
-# Application, what one request is, and how its response ends.
+_MESSAGE = "x" * 100
+
+# Application, what one request or message is, and how its answer ends.
 WORKLOADS = {
     "get": (raw.hello, _GET, raw.HELLO),
     "post": (raw.echo, _POST, b"x"),
     "stream": (raw.stream, _GET, b"0\r\n\r\n"),
+    "websocket": (
+        raw.websocket,
+        websocket.frame(_MESSAGE, masked=True),
+        websocket.frame(_MESSAGE, masked=False),
+    ),
 }
 
 
 class _Count(ScriptedTransport):
-    """Drops what is written and counts the responses that ended."""
+    """Drops what is written and counts the answers that ended."""
 
     def __init__(self, ending: bytes) -> None:
         super().__init__()
@@ -46,13 +57,16 @@ class _Count(ScriptedTransport):
 
 
 async def requests(workload: str, count: int) -> int:
-    """One request after the other on one connection; how many were answered."""
+    """One request or message after the other on one connection; how many were answered."""
     app, request, ending = WORKLOADS[workload]
     # Without a date, whose second would change at another request in each run.
     defaults = DefaultHeaders(server=b"pronghorn", date=False)
-    service = make_service(app, observer=NullObserver(), defaults=defaults)
+    websockets = WebSockets(codec=lambda: WebsocketsCodec)
+    service = make_service(app, observer=NullObserver(), defaults=defaults, websockets=websockets)
     transport = _Count(ending)
     transport.connect(H1Connection(service))
+    if app is raw.websocket:
+        transport.feed(websocket.handshake("/"))
     for number in range(1, count + 1):
         transport.feed(request)
         while transport.responses < number:  # noqa: ASYNC110 - the turns of the loop are counted too, nothing is waited for

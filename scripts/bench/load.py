@@ -1,14 +1,18 @@
-"""wrk, the generator of load, which can be held still: several of them take turns and keep their connections."""
+"""Generators of load, which can be held still: several of them take turns and keep their connections."""
 
 from __future__ import annotations
 
 import contextlib
+import os
 import re
+import select
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
+from scripts.bench.environment import ROOT
 from scripts.bench.servers import BenchError, pinned
 from scripts.bench.workloads import Workload
 
@@ -28,8 +32,68 @@ def parse_wrk(report: str) -> int:
     return int(counted[1])
 
 
+def parse_ws_load(report: str) -> int:
+    """Messages that came back, or WebSockets that were idle; what else ws_load says is trouble."""
+    counted = re.fullmatch(r"(\d+) (messages|idle)\n", report)
+    if counted is None:
+        raise BenchError(report.strip() or "ws_load ended without a word")
+    return int(counted[1])
+
+
 class Generator:
-    """wrk at one port: started by its first turn, stopped between turns, ended by `finish` or at the latest by `close`."""
+    """One process of load, opened before its first turn, stopped between turns, ended by `close` at the latest."""
+
+    def __init__(self, command: list[str], core: int | None) -> None:
+        # A process that is held would take notice of nothing less.
+        self._command = pinned(core, command, farewell="KILL")
+        self._process: subprocess.Popen[str] | None = None
+        self.active = 0.0
+
+    def open(self) -> None:
+        """Do what is no part of the load."""
+
+    def resume(self) -> None:
+        """Load, until held."""
+        self._started().send_signal(signal.SIGCONT)
+
+    def turn(self, seconds: float) -> None:
+        """Load for so long."""
+        begun = time.monotonic()
+        self.resume()
+        time.sleep(seconds)
+        self._started().send_signal(signal.SIGSTOP)
+        self.active += time.monotonic() - begun
+
+    def finish(self) -> int:
+        """Its last turn, as short as it can be made; all requests or messages that were answered."""
+        if self._process is None:
+            return 0
+        begun = time.monotonic()
+        self.resume()
+        counted = self._count(self._process)
+        self.active += time.monotonic() - begun
+        return counted
+
+    def close(self) -> None:
+        """Leave nothing behind."""
+        if self._process is not None:
+            self._process.kill()
+            # Closes its pipe and waits for its end.
+            self._process.__exit__(None, None, None)
+
+    def _started(self) -> subprocess.Popen[str]:
+        if self._process is None:
+            self._process = subprocess.Popen(
+                self._command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT
+            )
+        return self._process
+
+    def _count(self, process: subprocess.Popen[str]) -> int:
+        raise NotImplementedError
+
+
+class Wrk(Generator):
+    """Requests. Its connections are opened in its first turn and closed in its last."""
 
     def __init__(self, port: int, workload: Workload, folder: Path, core: int | None) -> None:
         command = ["wrk", "--threads", "1", "--connections", str(workload.connections), "--timeout", "60s"]
@@ -38,42 +102,55 @@ class Generator:
             script.write_text(workload.script)
             command += ["--script", str(script)]
         url = f"http://127.0.0.1:{port}{workload.path}"
-        # A process that is held would take notice of nothing less.
-        self._command = pinned(core, [*command, "--duration", f"{_LONGEST}s", url], farewell="KILL")
-        self._process: subprocess.Popen[str] | None = None
-        self.active = 0.0
+        super().__init__([*command, "--duration", f"{_LONGEST}s", url], core)
 
-    def turn(self, seconds: float) -> None:
-        """Load for so long."""
-        begun = time.monotonic()
-        if self._process is None:
-            self._process = subprocess.Popen(
-                self._command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-            )
-        else:
-            self._process.send_signal(signal.SIGCONT)
-        time.sleep(seconds)
-        self._process.send_signal(signal.SIGSTOP)
-        self.active += time.monotonic() - begun
-
-    def finish(self) -> int:
-        """Its last turn, as short as wrk can, which looks every tenth of a second whether to end; all requests answered."""
-        if self._process is None:
-            return 0
-        begun = time.monotonic()
-        self._process.send_signal(signal.SIGCONT)
-        # wrk ignores the interrupt until it has begun, and misses one that its second thread is given.
-        while time.monotonic() < begun + _PATIENCE:
-            self._process.send_signal(signal.SIGINT)
+    def _count(self, process: subprocess.Popen[str]) -> int:
+        # wrk looks every tenth of a second whether to end. It ignores the interrupt until it has begun, and misses one
+        # that its second thread is given.
+        deadline = time.monotonic() + _PATIENCE
+        while time.monotonic() < deadline:
+            process.send_signal(signal.SIGINT)
             with contextlib.suppress(subprocess.TimeoutExpired):
-                report, _ = self._process.communicate(timeout=0.05)
-                self.active += time.monotonic() - begun
+                report, _ = process.communicate(timeout=0.05)
                 return parse_wrk(report)
         raise BenchError("wrk did not come to its end")
 
-    def close(self) -> None:
-        """Leave nothing behind."""
-        if self._process is not None:
-            self._process.kill()
-            # Closes its pipe and waits for its end.
-            self._process.__exit__(None, None, None)
+
+class WebSockets(Generator):
+    """Messages, or WebSockets that are idle. They are open before the first turn and until the process is closed."""
+
+    def __init__(
+        self, port: int, workload: Workload, core: int | None, *, connections: int = 0, idle: bool = False
+    ) -> None:
+        if workload.message is None:
+            raise ValueError(f"{workload.key} has no message")
+        command = [sys.executable, "-m", "scripts.bench.ws_load", str(port), workload.path]
+        command += ["--connections", str(connections or workload.connections)]
+        command += ["--size", str(len(workload.message))]
+        if isinstance(workload.message, bytes):
+            command.append("--binary")
+        if idle:
+            command.append("--idle")
+        super().__init__(command, core)
+        self._idle = idle
+
+    def open(self) -> None:
+        """Return once all are open: it stops itself then. Idle ones are let go at once, because pings want an answer."""
+        process = self._started()
+        found = os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+        if found is not None and found.si_code != os.CLD_STOPPED:
+            report, _ = process.communicate()
+            parse_ws_load(report)
+        if self._idle:
+            self.resume()
+
+    def _count(self, process: subprocess.Popen[str]) -> int:
+        process.send_signal(signal.SIGINT)
+        assert process.stdout is not None
+        answered, _, _ = select.select([process.stdout], [], [], 2 * _PATIENCE)
+        if not answered:
+            raise BenchError("ws_load did not come to its end")
+        report = process.stdout.readline()
+        if report.startswith("Traceback"):
+            report += process.stdout.read()
+        return parse_ws_load(report)

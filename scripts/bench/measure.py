@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import select
 import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
 from scripts.bench import proc, proxy
 from scripts.bench.answers import ask_pipelined, open_idle, wait_until_right
-from scripts.bench.load import Generator
+from scripts.bench.load import Generator, WebSockets, Wrk
 from scripts.bench.servers import BenchError, Server, running
 from scripts.bench.workloads import Workload
 
@@ -23,8 +24,8 @@ TURN = 0.1
 class Sample:
     """One server, one workload, one round of one run.
 
-    `value` is in the workload's unit, `rate` is requests per second of a load, `steal` the share of the machine's time
-    that the host took away during the round.
+    `value` is in the workload's unit, `rate` is requests or messages per second of a load, `steal` the share of the
+    machine's time that the host took away during the round.
     """
 
     run: int
@@ -98,8 +99,11 @@ class Contestant:
         return proc.cpu_clocks(self._running.process.pid)
 
     def generator(self) -> Generator:
-        """wrk, to be let loose on it."""
-        return Generator(self._port, self._workload, self._running.log.parent, self._setup.load_core)
+        """Its load, to be let loose on it."""
+        workload, core = self._workload, self._setup.load_core
+        if workload.message is None:
+            return Wrk(self._port, workload, self._running.log.parent, core)
+        return WebSockets(self._port, workload, core, idle=workload.kind == "idle")
 
     def answered(self, requests: int) -> None:
         """So many more requests were answered: where it writes a log, each has to be in it."""
@@ -119,18 +123,42 @@ class Contestant:
 
     def per_connection(self) -> float:
         """Kilobytes that one more connection costs, after the first tenth, which pays for threads, pools and caches."""
-        workload = self._workload
-        first = workload.connections // 10
+        first = self._workload.connections // 10
+        rest = self._workload.connections - first
+        hold = self._idle_requests if self._workload.message is None else self._idle_websockets
+        with hold() as more:
+            more(first)
+            before = self.resident()
+            more(rest)
+            used = self.resident() - before
+        return used / rest
+
+    @contextlib.contextmanager
+    def _idle_requests(self) -> Iterator[Callable[[int], None]]:
+        """What opens more connections that had one answer each; at the end all have to be there still."""
         poll = select.poll()
         with contextlib.ExitStack() as stack:
-            open_idle(self._port, workload, first, stack, poll)
-            before = self.resident()
-            open_idle(self._port, workload, workload.connections - first, stack, poll)
-            used = self.resident() - before
+            yield lambda count: open_idle(self._port, self._workload, count, stack, poll)
             closed = poll.poll(0)
             if closed:
-                raise BenchError(f"it closed {len(closed)} of {workload.connections} idle connections")
-        return used / (workload.connections - first)
+                raise BenchError(f"it closed {len(closed)} of {self._workload.connections} idle connections")
+
+    @contextlib.contextmanager
+    def _idle_websockets(self) -> Iterator[Callable[[int], None]]:
+        """The same of WebSockets, which other processes hold: they and the server share the limit of open files here."""
+        generators = []
+        with contextlib.ExitStack() as stack:
+
+            def more(count: int) -> None:
+                generator = WebSockets(
+                    self._port, self._workload, self._setup.load_core, connections=count, idle=True
+                )
+                generators.append(stack.enter_context(contextlib.closing(generator)))
+                generator.open()
+
+            yield more
+            for generator in generators:
+                generator.finish()
 
 
 def count_lines(log: BinaryIO) -> int:

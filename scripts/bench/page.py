@@ -10,7 +10,10 @@ from pathlib import Path
 from scripts.bench import chart, report
 from scripts.bench.measure import Sample
 
-_TITLES = ("CPU time per request (µs), start (ms), memory (MB, KB)", "Requests per second")
+_TITLES = (
+    "CPU time per request or message (µs), start (ms), memory (MB, KB), CPU while idle (ms/s)",
+    "Requests or messages per second",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +57,9 @@ def as_markdown(results: Results, rows: Sequence[report.Row]) -> str:
         "![Every server relative to uvicorn](results.svg)",
         f"## Pronghorn beside the targets\n\n{met} of {measured} met.",
         *map(report.as_markdown, _comparisons(results, rows)),
-        "## Figures\n\nµs are CPU time per request. Medians of the rounds.",
+        "## Figures\n\nµs are CPU time per request or message. Medians of the rounds.",
         report.as_markdown(report.figures(rows, results.servers)),
-        "## Requests per second\n\nOne core for the server; behind Nginx the generator and Nginx share the other.",
+        "## Requests or messages per second\n\nOne core for the server; behind Nginx the generator and Nginx share the other.",
         report.as_markdown(report.rates(rows, results.servers)),
     ]
     reasons = "\n".join(f"- {line}" for line in report.why_not(results.missing))

@@ -60,9 +60,9 @@ class Record:
             for s in self.samples
             if (s.run, s.round, s.workload) == (run, number, workload.key)
         ]
-        left = (time.monotonic() - self._begun) / self._done * max(0.0, self._expected - self._done)
+        left = round((time.monotonic() - self._begun) / self._done * max(0.0, self._expected - self._done))
         print(
-            f"{left // 60:3.0f}:{left % 60:02.0f} left  {workload.title}, {workload.unit}, round {number}: "
+            f"{left // 60:3}:{left % 60:02} left  {workload.title}, {workload.unit}, round {number}: "
             + ", ".join(found),
             flush=True,
         )

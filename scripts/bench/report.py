@@ -118,7 +118,7 @@ def figures(rows: Sequence[Row], servers: Sequence[str]) -> Grid:
 
 
 def rates(rows: Sequence[Row], servers: Sequence[str]) -> Grid:
-    """Requests per second, where there are any."""
+    """Requests or messages per second, where there are any."""
     grid = [["", *servers]]
     for row in rows:
         if row.workload.kind == "load":

@@ -8,18 +8,19 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
 from scripts.bench import proc
+from scripts.bench.load import Generator
 from scripts.bench.measure import Contestant, Sample, Setup, time_to_first_answer
 from scripts.bench.record import Record
 from scripts.bench.servers import BenchError, Server
-from scripts.bench.workloads import Workload
+from scripts.bench.workloads import Kind, Workload
 
-# What is resident does not depend on how busy the machine is.
-MEMORY_ROUNDS = 2
+# Seconds from one ping to the next on a WebSocket, of those that send any by themselves: uvicorn and ours.
+PINGS = 20.0
 
 # Seconds: for the closing of connections, which is part of the load; and for what a server does with none.
 _AFTERMATH = 0.05
@@ -36,7 +37,7 @@ def rotated(items: Sequence[T], by: int) -> list[T]:
 
 @dataclass(frozen=True, slots=True)
 class _Load:
-    """What one server made of one round of load."""
+    """What one server made of one round of load; a message counts as a request."""
 
     cpu: float
     requests: int
@@ -59,8 +60,10 @@ class Contest:
 
     def round_seconds(self) -> float:
         """Seconds that a round takes, more or less: starts and ends of servers are a guess."""
-        per_server = {"load": self.setup.seconds + 0.05, "start": 0.4, "rss": 0.8, "connections": 1.5}
-        return len(self.servers) * per_server[self.workload.kind]
+        opening = 0.5 + self.workload.connections * 1e-3
+        per_server = {"load": self.setup.seconds + 0.05, "start": 0.4, "rss": 0.8}
+        together = 2 * PINGS if self.workload.kind == "idle" else 0.0
+        return len(self.servers) * per_server.get(self.workload.kind, opening) + together
 
     def duration(self) -> float:
         """Of everything."""
@@ -68,7 +71,13 @@ class Contest:
 
     def hold(self, record: Record) -> None:
         """Measure, and leave nothing running."""
-        kinds = {"load": self._loads, "start": self._starts, "rss": self._memory, "connections": self._memory}
+        kinds: dict[Kind, Callable[[Record], None]] = {
+            "load": self._loads,
+            "start": self._starts,
+            "rss": self._memory,
+            "connections": self._memory,
+            "idle": self._idle,
+        }
         kinds[self.workload.kind](record)
 
     # ---- Load -------------------------------------------------------------------------------------------------------
@@ -91,15 +100,12 @@ class Contest:
         self, record: Record, ready: list[Contestant], number: int, seconds: float
     ) -> dict[Contestant, _Load]:
         """Each server's load, in turns; who fails is no longer ready."""
-        answered = {}
-        before = {contestant: contestant.cpu() for contestant in ready}
+        answered, found = {}, {}
         with contextlib.ExitStack() as stack:
-            generators = {
-                contestant: stack.enter_context(contextlib.closing(contestant.generator()))
-                for contestant in ready
-            }
-            # To finish takes wrk about as long as a turn, and is one.
-            turns = max(1, round(seconds / self.setup.turn) - 1)
+            generators = self._opened(record, ready, stack)
+            before = {contestant: contestant.cpu() for contestant in ready}
+            # To finish takes wrk about as long as a turn, and is one; WebSockets do so at once.
+            turns = max(1, round(seconds / self.setup.turn) - (self.workload.message is None))
             for turn in range(turns):
                 for contestant in rotated(ready, number + turn):
                     generators[contestant].turn(self.setup.turn)
@@ -107,16 +113,27 @@ class Contest:
                 with self._attempt(record, ready, contestant):
                     answered[contestant] = generators[contestant].finish()
                     contestant.answered(answered[contestant])
-        time.sleep(_AFTERMATH)
-        found = {}
+            time.sleep(_AFTERMATH)
+            for contestant in tuple(ready):
+                with self._attempt(record, ready, contestant):
+                    requests = answered[contestant]
+                    cpu = proc.used(before[contestant], contestant.cpu())
+                    if not requests or cpu <= 0:
+                        raise BenchError(f"{requests} requests in {cpu} s of CPU time: nothing was measured")
+                    found[contestant] = _Load(cpu, requests, generators[contestant].active)
+        return found
+
+    def _opened(
+        self, record: Record, ready: list[Contestant], stack: contextlib.ExitStack
+    ) -> dict[Contestant, Generator]:
+        """The generators of all that are ready, each with what has to be open before its load."""
+        generators = {}
         for contestant in tuple(ready):
             with self._attempt(record, ready, contestant):
-                requests = answered[contestant]
-                cpu = proc.used(before[contestant], contestant.cpu())
-                if not requests or cpu <= 0:
-                    raise BenchError(f"{requests} requests in {cpu} s of CPU time: nothing was measured")
-                found[contestant] = _Load(cpu, requests, generators[contestant].active)
-        return found
+                generator = stack.enter_context(contextlib.closing(contestant.generator()))
+                generator.open()
+                generators[contestant] = generator
+        return generators
 
     @staticmethod
     def _rest(record: Record, ready: Sequence[Contestant]) -> None:
@@ -127,6 +144,28 @@ class Contest:
         for contestant, clocks in zip(ready, before, strict=True):
             share = proc.used(clocks, contestant.cpu()) / (time.monotonic() - begun)
             record.was_idle(contestant.server, share)
+
+    # ---- Idle connections -------------------------------------------------------------------------------------------
+
+    def _idle(self, record: Record) -> None:
+        """All servers at once, for as long as it takes each of their connections to be pinged once."""
+        for number in range(1, self.rounds + 1):
+            with self._lineup(record) as ready, contextlib.ExitStack() as stack:
+                generators = self._opened(record, ready, stack)
+                # Until pings come as often as ever, on the last connection too.
+                time.sleep(PINGS)
+                machine, begun = proc.machine_time(), time.monotonic()
+                before = {contestant: contestant.cpu() for contestant in ready}
+                time.sleep(PINGS)
+                after = {contestant: contestant.cpu() for contestant in ready}
+                seconds = time.monotonic() - begun
+                steal = proc.steal(machine, proc.machine_time())
+                for contestant in tuple(ready):
+                    with self._attempt(record, ready, contestant):
+                        generators[contestant].finish()
+                        value = proc.used(before[contestant], after[contestant]) / seconds * 1e3
+                        self._add(record, number, contestant.server, value, steal)
+            self._over(record, number)
 
     # ---- Start and memory -------------------------------------------------------------------------------------------
 

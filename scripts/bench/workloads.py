@@ -10,8 +10,8 @@ LARGE = b"x" * 10_240
 ITEM = b'{"id":7,"name":"pronghorn","tags":["fast","strict"],"price":9.5}'
 DEPTH = 16
 
-Kind = Literal["load", "start", "rss", "connections"]
-UNITS: dict[Kind, str] = {"load": "µs", "start": "ms", "rss": "MB", "connections": "KB"}
+Kind = Literal["load", "start", "rss", "connections", "idle"]
+UNITS: dict[Kind, str] = {"load": "µs", "start": "ms", "rss": "MB", "connections": "KB", "idle": "ms/s"}
 
 # wrk counts each answer of a pipeline by itself.
 _PIPELINE = f"""local many
@@ -26,7 +26,10 @@ wrk.body = string.rep("x", 10240)
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """One row of the table. `script` is wrk's, in Lua; `targets` are ratios of ours to the server named."""
+    """One row of the table. `script` is wrk's, in Lua; `targets` are ratios of ours to the server named.
+
+    A `message` makes it one of WebSockets, to an application that sends each message back: str is text, bytes is binary.
+    """
 
     key: str
     title: str
@@ -35,8 +38,11 @@ class Workload:
     answer: bytes = HELLO
     kind: Kind = "load"
     body: bytes | None = None
+    message: str | bytes | None = None
     script: str = ""
     connections: int = 64
+    # At most so many: what is resident does not depend on how busy the machine is, and ten thousand are many.
+    rounds: int | None = None
     pipelined: int = 1
     access_log: bool = False
     nginx: bool = False
@@ -46,7 +52,7 @@ class Workload:
 
     @property
     def unit(self) -> str:
-        """What the figures count; of a load, CPU time per request."""
+        """What the figures count; of a load, CPU time per request or message."""
         return UNITS[self.kind]
 
     @property
@@ -98,14 +104,41 @@ WORKLOADS = {
         Workload("fastapi-sync", "FastAPI JSON, def", app="fastapi_json:app", path="/sync", answer=ITEM),
         Workload("io", "10 ms of I/O, 512 connections", app="raw:wait", connections=512),
         Workload("start", "start to first answer", kind="start", constant=True, targets=_targets(0.8, 0.9)),
-        Workload("rss", "RSS, idle", kind="rss", constant=True, targets=_targets(0.9, 0.5)),
+        Workload("rss", "RSS, idle", kind="rss", rounds=2, constant=True, targets=_targets(0.9, 0.5)),
         Workload(
             "connections",
             "RSS, each idle connection",
             kind="connections",
             connections=1000,
+            rounds=2,
             constant=True,
             targets=_targets(0.55, 0.9),
+        ),
+        Workload(
+            "ws",
+            "WebSocket echo, 100 B text",
+            app="raw:websocket",
+            message="x" * 100,
+            targets=_targets(0.70, 1.0),
+        ),
+        Workload("ws16k", "WebSocket echo, 16 KB binary", app="raw:websocket", message=b"x" * 16_384),
+        Workload(
+            "ws-connections",
+            "RSS, each idle WebSocket",
+            app="raw:websocket",
+            kind="connections",
+            message="x" * 100,
+            connections=10_000,
+            rounds=1,
+        ),
+        Workload(
+            "ws-idle",
+            "CPU, 10,000 idle WebSockets",
+            app="raw:websocket",
+            kind="idle",
+            message="x" * 100,
+            connections=10_000,
+            rounds=1,
         ),
     )
 }

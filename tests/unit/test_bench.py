@@ -266,9 +266,20 @@ def test_all_servers_are_at_a_workload_before_the_next_one() -> None:
     assert list(missing) == [("limit", "post")]
 
 
-def test_a_full_run_is_over_in_eight_minutes() -> None:
+def test_a_full_run_is_over_in_twelve_minutes() -> None:
     contests, _ = command.plan(command.parse([]), SETUP)
-    assert sum(contest.duration() for contest in contests) < 8 * 60
+    assert sum(contest.duration() for contest in contests) < 12 * 60
+
+
+def test_connections_are_as_many_as_files_may_be_open() -> None:
+    whole = [WORKLOADS["get"], WORKLOADS["ws-idle"]]
+    assert command.fitted(whole, 65_536) == (whole, "")
+    fitting, fewer = command.fitted(whole, 4096)
+    assert [workload.connections for workload in fitting] == [64, 4096 - command.SPARE]
+    assert "4096 open files" in fewer
+    assert WORKLOADS["ws-idle"].title in fewer
+    assert WORKLOADS["get"].title not in fewer
+    assert command.conditions(0.2, [0.01], [], 0.0, fewer).startswith(fewer)
 
 
 def test_quick_gives_way_to_what_is_asked_for() -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from scripts.bench import measure, turns
-from scripts.bench.load import Generator
+from scripts.bench.load import Generator, Wrk
 from scripts.bench.measure import Contestant, Setup
 from scripts.bench.record import Record
 from scripts.bench.servers import SERVERS, BenchError, Running, Server, pinned
@@ -26,11 +26,14 @@ SETUP = Setup(Path("python"), seconds=3.0, turn=1.0, warm_up=1.0)
 
 
 class FakeGenerator:
-    """Notes its turns; each answers ten requests."""
+    """Notes its turns; each answers ten requests. To open and to close it costs its server a whole second."""
 
     def __init__(self, stage: Stage, name: str) -> None:
         self._stage, self._name = stage, name
         self.active = 0.0
+
+    def open(self) -> None:
+        self._stage.clocks[self._name] += 1
 
     def turn(self, seconds: float) -> None:
         self._stage.turns.append(self._name)
@@ -43,7 +46,8 @@ class FakeGenerator:
         return int(10 * self.active)
 
     def close(self) -> None:
-        self._stage.open_generators.append(self._name)
+        self._stage.clocks[self._name] += 1
+        self._stage.closed_generators.append(self._name)
 
 
 class Stage:
@@ -55,7 +59,14 @@ class Stage:
         self.clocks = dict.fromkeys(self.costs, 0.0)
         self.turns: list[str] = []
         self.events: list[tuple[str, str]] = []
-        self.open_generators: list[str] = []
+        self.closed_generators: list[str] = []
+        self.now = 0.0
+
+    def sleep(self, seconds: float) -> None:
+        """All of them use some time, to each its own."""
+        self.now += seconds
+        for name, cost in self.costs.items():
+            self.clocks[name] += seconds * cost
 
     def contestant(self, server: Server, workload: Workload, setup: Setup) -> FakeContestant:
         self.events.append(("start", server.name))
@@ -142,7 +153,7 @@ def test_all_are_asked_to_end_before_the_end_of_one_is_waited_for(monkeypatch: p
     stage = Stage()
     held(stage, monkeypatch)
     assert [word for word, _ in stage.events[6:]] == ["ask"] * 3 + ["close"] * 3
-    assert len(stage.open_generators) == 3 * 3
+    assert len(stage.closed_generators) == 3 * 3
 
 
 def test_who_fails_is_closed_and_gets_no_other_turn(
@@ -173,6 +184,30 @@ def test_memory_is_that_of_servers_started_anew_in_each_round(
     record, _ = held(stage, monkeypatch, workload)
     assert [sample.value for sample in record.samples] == [value] * 6
     assert [name for word, name in stage.events if word == "start"] == [*stage.costs] * 2
+
+
+def test_to_end_is_no_turn_of_websockets(monkeypatch: pytest.MonkeyPatch) -> None:
+    stage = Stage()
+    record, _ = held(stage, monkeypatch, "ws")
+    assert len(stage.turns) == 3 * (1 + 3 + 3)
+    assert [s.value for s in record.samples] == [10.0, 20.0, 30.0] * 2
+
+
+def test_what_idle_connections_cost_is_that_of_all_pings_of_an_interval(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    stage = Stage(breaks="granian")
+    monkeypatch.setattr("scripts.bench.turns.time.monotonic", lambda: stage.now)
+    monkeypatch.setattr("scripts.bench.turns.time.sleep", stage.sleep)
+    monkeypatch.setattr(turns, "Contestant", stage.contestant)
+    servers = tuple(SERVERS[name] for name in stage.costs)
+    record = Record({}, 1.0)
+    Contest(1, WORKLOADS["ws-idle"], servers, 1, SETUP).hold(record)
+    # Milliseconds in a second, of twenty; nothing of the opening, nor of the time until the first pings.
+    assert [(s.server, s.value) for s in record.samples] == [("pronghorn", 0.1), ("uvicorn", 0.2)]
+    assert stage.now == 2 * turns.PINGS
+    assert sorted(stage.closed_generators) == sorted(stage.costs)
+    assert ("granian", "ws-idle") in record.missing
 
 
 def test_starts_are_in_turns_too(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -239,7 +274,7 @@ def generator(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Gener
     wrk.write_text(WRK.format(python=sys.executable, began=str(tmp_path / "began")))
     wrk.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
-    with contextlib.closing(Generator(1, WORKLOADS["post"], tmp_path, None)) as found:
+    with contextlib.closing(Wrk(1, WORKLOADS["post"], tmp_path, None)) as found:
         yield found
 
 

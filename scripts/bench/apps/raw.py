@@ -31,11 +31,11 @@ def _body(data: bytes, more: bool = False) -> Message:
     return {"type": "http.response.body", "body": data, "more_body": more}
 
 
-def with_lifespan(answer: App) -> App:
-    """The application that answers requests with `answer` and completes the lifespan protocol."""
+def with_lifespan(answer: App, kind: str = "http") -> App:
+    """The application that answers scopes of a kind with `answer` and completes the lifespan protocol."""
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http":
+        if scope["type"] == kind:
             await answer(scope, receive, send)
         elif scope["type"] == "lifespan":
             while True:
@@ -92,8 +92,26 @@ async def _wait(scope: Scope, receive: Receive, send: Send) -> None:  # noqa: AR
     await send(_HELLO_BODY)
 
 
+_ACCEPT: Message = {"type": "websocket.accept"}
+
+
+async def _echo_messages(scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG001
+    await receive()  # websocket.connect
+    await send(_ACCEPT)
+    while True:
+        message = await receive()
+        if message["type"] == "websocket.disconnect":
+            return
+        text = message.get("text")
+        if text is None:
+            await send({"type": "websocket.send", "bytes": message["bytes"]})
+        else:
+            await send({"type": "websocket.send", "text": text})
+
+
 hello = constant(HELLO)
 large = constant(PIECE * PIECES)
 stream = with_lifespan(_stream)
 echo = with_lifespan(_echo)
 wait = with_lifespan(_wait)
+websocket = with_lifespan(_echo_messages, "websocket")
