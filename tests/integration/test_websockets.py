@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -18,8 +19,9 @@ from websockets.frames import CloseCode
 from websockets.typing import Subprotocol
 
 from tests.integration.conftest import Built
+from tests.integration.nginx_workers import reload
 from tests.integration.sockets import connect, crowd, echoes, gather
-from tests.integration.stack import Stack, new_name, project, until
+from tests.integration.stack import Stack, new_name, project
 
 #: Descriptors of nginx: two a socket; with 2,048 connections a worker, as before there were sockets, this many do not fit.
 CROWD = 5000
@@ -118,7 +120,7 @@ async def first_echo(url: str) -> str | bytes:
         return await socket.recv()
 
 
-async def test_thousands_outlast_silence_and_a_reload(stack: Stack, record_property: Any) -> None:
+async def test_thousands_outlast_silence_and_a_reload(stack: Stack) -> None:
     with stack.client() as client:
         assert client.get("/process").status_code == 200
     before = {service: stack.memory(service) for service in ("nginx", "app")}
@@ -128,7 +130,7 @@ async def test_thousands_outlast_silence_and_a_reload(stack: Stack, record_prope
         assert await echoes(sockets, "idle") == {"idle"}
 
         each = {service: (stack.memory(service) - held) // CROWD for service, held in before.items()}
-        record_property("bytes an idle socket", str(each))
+        sys.stdout.write(f"bytes for each idle socket: {each}\n")
         assert each["nginx"] <= NGINX_EACH, each
         assert each["app"] <= SERVER_EACH, each
 
@@ -139,26 +141,6 @@ async def test_thousands_outlast_silence_and_a_reload(stack: Stack, record_prope
         # The new workers take new ones meanwhile.
         async with connect(address(stack, "/echo")) as new:
             assert await echoes([new], "new") == {"new"}
-
-
-def nginx_workers(stack: Stack) -> dict[int, bool]:
-    """Process ids, and whether each is on its way out."""
-    script = 'for file in /proc/[0-9]*/cmdline; do echo "$file $(tr "\\0" " " <$file)"; done 2>/dev/null'
-    found = (line.split(maxsplit=1) for line in stack.execute("nginx", "sh", "-c", script).splitlines())
-    titles = {int(path.split("/")[2]): rest[0] for path, *rest in found if rest}
-    return {pid: "shutting down" in title for pid, title in titles.items() if "worker process" in title}
-
-
-def reload(stack: Stack) -> None:
-    """As somebody does who has changed the configuration; until the new workers serve, and the old ones no longer do."""
-    old = nginx_workers(stack).keys()
-    stack.execute("nginx", "nginx", "-s", "reload")
-
-    def replaced() -> bool:
-        now = nginx_workers(stack)
-        return bool(now.keys() - old) and all(leaving for pid, leaving in now.items() if pid in old)
-
-    until(replaced, "new workers")
 
 
 # ---- The end of the application -------------------------------------------------------------------------------------
@@ -188,8 +170,8 @@ async def test_the_end_of_the_application_is_said_to_every_socket(stack: Stack) 
 def choosy(images: Built, stack: Stack) -> Iterator[Stack]:
     """A second stack whose server takes WebSockets from the pages of one site."""
     settings = {**images.variables, "PRONGHORN_WS_ORIGINS": "http://chat.example"}
-    with project(new_name(), settings, build=False) as stack:
-        yield stack
+    with project(new_name(), settings, build=False) as second:
+        yield second
 
 
 async def test_a_page_of_another_site_is_refused(choosy: Stack) -> None:
