@@ -98,4 +98,15 @@ def without_effect(values: Mapping[str, Any], options: Mapping[str, Option]) -> 
         idle.append(("limit_worker_lifetime_jitter", "without --limit-worker-lifetime"))
     if values["interface"] != "wsgi":
         idle.append(("wsgi_threads", "without --interface wsgi"))
+    for name, value in (("ws", "none"), ("interface", "wsgi")):
+        if values[name] == value:
+            idle += [
+                (other, f"beside {options[name].flag} {value}")
+                for other in options
+                if other.startswith("ws_") or (other == "ws" and name == "interface")
+            ]
+            break
+    else:
+        if not values["ws_ping_interval"]:
+            idle.append(("ws_ping_timeout", "without --ws-ping-interval"))
     return idle

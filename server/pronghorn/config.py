@@ -29,8 +29,6 @@ from pronghorn.headings import (
     WORKERS,
 )
 
-_WEBSOCKETS = "WebSockets come with a later version"
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Config:
@@ -120,9 +118,7 @@ class Config:
     ws: str | Callable[..., Any] = WORKERS.option(
         kinds.Choice(("auto", "none", "websockets", "websockets-sansio", "wsproto"), attribute=True),
         default="auto",
-        later=_WEBSOCKETS,
-        ready=("none",),
-        help="WebSocket implementation. For now auto is none.",
+        help="WebSocket codec. auto is websockets where it is installed, or else wsproto; websockets-sansio is websockets.",
     )
     limit_concurrency: int | None = WORKERS.option(
         kinds.Whole(1, metavar="COUNT"),
@@ -350,30 +346,35 @@ class Config:
 
     # WebSocket
     ws_max_size: int = WEBSOCKETS.option(
-        kinds.Whole(1, metavar="BYTES"), default=16777216, later=_WEBSOCKETS, help="Largest message in bytes."
+        kinds.Whole(1, metavar="BYTES"),
+        default=16777216,
+        help="Largest message in bytes, as it is when it is not compressed; a larger one closes the connection with 1009.",
     )
     ws_max_queue: int = WEBSOCKETS.option(
         kinds.Whole(1, metavar="COUNT"),
         default=32,
-        later=_WEBSOCKETS,
-        help="Most messages held for an application that does not take them.",
+        help="Most messages held for an application that does not take them; at 64 KiB of them it is fewer. Then the client waits.",
     )
     ws_ping_interval: int | float | None = WEBSOCKETS.option(
-        kinds.Seconds(zero=False),
+        kinds.Seconds(),
         default=20,
         nullable=True,
-        later=_WEBSOCKETS,
-        help="Seconds between two pings.",
+        help="Seconds between two pings. 0, or None in code, is no pings.",
     )
     ws_ping_timeout: int | float | None = WEBSOCKETS.option(
-        kinds.Seconds(zero=False),
+        kinds.Seconds(),
         default=20,
         nullable=True,
-        later=_WEBSOCKETS,
-        help="Seconds a ping may stay without an answer.",
+        help="Seconds a ping may stay without an answer, and then the client is gone. 0, or None in code, is any time.",
     )
     ws_per_message_deflate: bool = WEBSOCKETS.option(
-        kinds.Flag(), default=True, valued=True, later=_WEBSOCKETS, help="Offer compression."
+        kinds.Flag(), default=True, valued=True, help="Compress messages for clients that offer it."
+    )
+    ws_origins: list[str] = WEBSOCKETS.option(
+        kinds.Origins(),
+        default=[],
+        default_text="any",
+        help="Origins of the pages that may open a WebSocket, with commas between; others get 403. May be repeated.",
     )
 
     # TLS

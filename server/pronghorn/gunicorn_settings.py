@@ -51,6 +51,7 @@ SETTINGS: Final[Mapping[str, tuple[str, Callable[[Any], Any]]]] = {
     "cert_reqs": ("ssl_cert_reqs", int),
     "ciphers": ("ssl_ciphers", _as_it_is),
     "root_path": ("root_path", _as_it_is),
+    "websocket_max_message_size": ("ws_max_size", _or_unlimited),
     "asgi_loop": ("loop", _as_it_is),
     "asgi_lifespan": ("lifespan", _as_it_is),
 }
@@ -73,7 +74,6 @@ IDLE: Final[Mapping[str, str]] = {
     "permit_unconventional_http_method": "requests are read as RFC 9112 has them",
     "permit_unconventional_http_version": "requests are read as RFC 9112 has them",
     "casefold_http_method": "requests are read as RFC 9112 has them",
-    "websocket_max_message_size": "PRONGHORN_WS_MAX_SIZE is that limit",
 }
 
 

@@ -446,6 +446,32 @@ class ForwardedHeaders(Addresses):
         return self.from_text(super().from_data(value))
 
 
+class Origins(Words):
+    """Origins of web pages (RFC 6454, section 7), in lower case as browsers send them."""
+
+    metavar = "ORIGIN"
+    type = "comma-separated list"
+
+    # A scheme and an authority, and nothing behind it; a page without an origin of its own has "null".
+    _ORIGIN = re.compile(r"null|[a-z][a-z0-9+.\-]*://(?:\[[0-9a-f:.]+\]|[a-z0-9\-._]+)(?::[0-9]{1,5})?")
+
+    def from_text(self, text: str) -> list[str]:
+        """With commas between."""
+        return self.from_data([text])
+
+    def from_data(self, value: Any) -> list[str]:
+        """A list, each part of it one origin or several with commas between."""
+        origins = [part.strip().lower() for item in super().from_data(value) for part in item.split(",")]
+        for origin in origins:
+            if not self._ORIGIN.fullmatch(origin):
+                raise ValueError(f"{origin!r} is not an origin such as https://example.com, without a path")
+        return list(dict.fromkeys(origins))
+
+    def show(self, value: Any) -> str:
+        """With commas between."""
+        return ",".join(value)
+
+
 class Headers(Kind):
     """Header fields, each Name:Value."""
 

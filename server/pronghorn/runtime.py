@@ -8,6 +8,7 @@ import asyncio
 import importlib.util
 import logging
 import ssl
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -18,9 +19,11 @@ from pronghorn.errors import UsageError
 from pronghorn.importer import import_app, import_string, interface_of
 from pronghorn.middleware.asgi2 import ASGI2Middleware
 from pronghorn.middleware.proxy_headers import TrustedProxies
+from pronghorn.net.deadlines import Deadlines
 from pronghorn.net.service import NoTrust, Trust
 from pronghorn.net.tls import create_context
 from pronghorn.net.tls_reload import ReloadingTls
+from pronghorn.net.ws_settings import MakeCodec, WebSockets
 from pronghorn.observe import logs
 from pronghorn.types import ASGIApplication
 from pronghorn.wire.headers import DefaultHeaders
@@ -34,10 +37,11 @@ _FACTORY = "--ssl-context-factory"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Runtime:
-    """What one worker runs on. `tls` is None for clear text."""
+    """What one worker runs on. `tls` is None for clear text, `websockets` where nobody speaks their protocol."""
 
     app: ASGIApplication
     parser: Callable[[Inbound], HttpParser]
+    websockets: WebSockets | None
     defaults: DefaultHeaders
     trust: Trust
     tls: ReloadingTls | None
@@ -59,6 +63,7 @@ def load(config: Config) -> Runtime:
         tls=_tls(config),
         app=_application(config),
         parser=_parser(config),
+        websockets=_websockets(config),
         defaults=DefaultHeaders(
             server=SERVER_NAME if config.server_header else None,
             date=config.date_header,
@@ -144,6 +149,52 @@ def _parser(config: Config) -> Callable[[Inbound], HttpParser]:
         http if callable(http) else _imported(http, "--http", config.app_dir)
     )
     return lambda inbound: make(inbound, limits)
+
+
+def _websockets(config: Config) -> WebSockets | None:
+    if config.ws == "none" or config.interface == "wsgi":
+        return None
+    return WebSockets(
+        codec=_codec(config),
+        # One more than that is what zlib is asked for at most.
+        max_size=min(config.ws_max_size, sys.maxsize - 1),
+        max_queue=config.ws_max_queue,
+        ping_ticks=Deadlines.ticks(config.ws_ping_interval) if config.ws_ping_interval else None,
+        pong_ticks=Deadlines.ticks(config.ws_ping_timeout) if config.ws_ping_timeout else None,
+        compress=config.ws_per_message_deflate,
+        origins=frozenset(origin.encode("ascii") for origin in config.ws_origins) or None,
+    )
+
+
+def _codec(config: Config) -> Callable[[], MakeCodec] | None:
+    """What makes the codec; that what it needs is there is found out now, and imported when it is needed."""
+    ws = config.ws
+    installed = [name for name in ("websockets", "wsproto") if importlib.util.find_spec(name)]
+    if ws == "auto":
+        if not installed:
+            return None
+        ws = installed[0]
+    if ws == "websockets-sansio":
+        ws = "websockets"
+    if ws == "websockets" or ws == "wsproto":  # noqa: PLR1714  # it may be a function
+        if ws not in installed:
+            hint = "Install pronghorn[wsproto]" if ws == "wsproto" else "Install it, or use wsproto"
+            raise UsageError(f"{ws} is not installed", option="--ws", hint=hint)
+        return _websockets_codec if ws == "websockets" else _wsproto_codec
+    make: MakeCodec = ws if callable(ws) else _imported(ws, "--ws", config.app_dir)
+    return lambda: make
+
+
+def _websockets_codec() -> MakeCodec:
+    from pronghorn.wire.ws_websockets import WebsocketsCodec  # noqa: PLC0415  # optional, and slow to import
+
+    return WebsocketsCodec
+
+
+def _wsproto_codec() -> MakeCodec:
+    from pronghorn.wire.ws_wsproto import WsprotoCodec  # noqa: PLC0415  # optional
+
+    return WsprotoCodec
 
 
 def _imported(name: str, option: str, app_dir: str | None) -> Any:

@@ -72,6 +72,9 @@ class Recorded:
         assert not self.complete[-1], "a second end"
         self.complete[-1] = True
 
+    def on_upgrade(self, data: bytes) -> None:
+        raise AssertionError("nobody has taken the head")
+
     def on_lost(self, exc: RequestError) -> None:
         assert self.error is None, "lost twice"
         self.error = exc

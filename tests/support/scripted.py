@@ -56,6 +56,9 @@ class ScriptedTransport(asyncio.Transport):
         self._protocol = protocol
         protocol.connection_made(self)
 
+    def set_protocol(self, protocol: Any) -> None:
+        self._protocol = protocol
+
     def feed(self, data: bytes) -> None:
         """The peer sends."""
         self._protocol.data_received(data)

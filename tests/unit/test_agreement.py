@@ -34,6 +34,20 @@ def test_workers_beside_reload_are_idle_as_with_uvicorn() -> None:
     assert "workers" not in dict(without_effect(values(workers=4), OPTIONS))
 
 
+def test_options_of_websockets_are_idle_where_there_are_none() -> None:
+    named = {name for name in OPTIONS if name.startswith("ws_")}
+    for idle in (
+        without_effect(values(ws="none"), OPTIONS),
+        without_effect(values(interface="wsgi"), OPTIONS),
+    ):
+        assert named <= {name for name, _ in idle}
+    assert ("ws", "beside --interface wsgi") in without_effect(values(interface="wsgi"), OPTIONS)
+    assert not named & {name for name, _ in without_effect(values(), OPTIONS)}
+    assert ("ws_ping_timeout", "without --ws-ping-interval") in without_effect(
+        values(ws_ping_interval=0), OPTIONS
+    )
+
+
 def test_a_jitter_of_no_lifetime_is_idle() -> None:
     assert "limit_worker_lifetime_jitter" in dict(without_effect(values(), OPTIONS))
     assert "limit_worker_lifetime_jitter" not in dict(

@@ -195,15 +195,6 @@ def test_no_application_is_an_error() -> None:
     ("options", "words"),
     [
         ({"http2": True}, "HTTP/2"),
-        ({"ws": "websockets"}, "WebSockets"),
-        ({"ws": "wsproto"}, "WebSockets"),
-        ({"ws": "my.module:Codec"}, "WebSockets"),
-        ({"ws": dict}, "WebSockets"),
-        ({"ws_max_size": 1}, "WebSockets"),
-        ({"ws_max_queue": 1}, "WebSockets"),
-        ({"ws_ping_interval": 1}, "WebSockets"),
-        ({"ws_ping_timeout": 1}, "WebSockets"),
-        ({"ws_per_message_deflate": False}, "WebSockets"),
     ],
 )
 def test_what_comes_later_is_refused_and_never_ignored(options: dict[str, Any], words: str) -> None:
@@ -212,8 +203,28 @@ def test_what_comes_later_is_refused_and_never_ignored(options: dict[str, Any], 
         make(**options)
 
 
-def test_what_works_of_an_option_that_grows_later_is_accepted() -> None:
+def test_a_codec_may_be_named_or_given() -> None:
     assert make(ws="none").ws == "none"
+    assert make(ws="my.module:Codec").ws == "my.module:Codec"
+    assert make(ws=dict).ws is dict
+
+
+def test_origins_are_compared_as_browsers_write_them() -> None:
+    given = ["https://Example.com,https://example.com", "http://localhost:5173", "null", "https://[::1]:8443"]
+    assert make(ws_origins=given).ws_origins == [
+        "https://example.com",
+        "http://localhost:5173",
+        "null",
+        "https://[::1]:8443",
+    ]
+
+
+@pytest.mark.parametrize(
+    "origin", ["example.com", "https://example.com/", "https://", "https://a b", "*", ""]
+)
+def test_an_origin_is_a_scheme_and_a_host(origin: str) -> None:
+    with pytest.raises(UsageError, match="^ws_origins: .* is not an origin such as https://example.com"):
+        make(ws_origins=[origin])
 
 
 def test_workers_are_accepted_here_because_serve_is_one_process() -> None:

@@ -390,6 +390,17 @@ class HttpCycle:
             return
         self.refuse(500, [(b"connection", b"close")])
 
+    def fail(self) -> None:
+        """The same, for what stands between this cycle and the application."""
+        self._fail()
+
+    def switched(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
+        """The request was answered by leaving HTTP; what comes now is another protocol."""
+        self.status = status
+        self._headers = headers
+        self.state = COMPLETE
+        self._observer.response_complete(self)
+
     def refuse(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
         """Answer in place of the application, with the phrase of the status as the body."""
         self.status = status

@@ -1,6 +1,6 @@
-"""The HTTP connection scope, built from a request head and what is known of its connection.
+"""The HTTP connection scope, and the WebSocket one that follows from it, built from a request head and what is known of its connection.
 
-Keys and types are those of the ASGI HTTP specification, version 2.5, and no others. Nothing nested is shared between
+Keys and types are those of the ASGI HTTP and WebSocket specification, version 2.5, and no others. Nothing nested is shared between
 requests, unless it cannot be changed: an application may write into its scope, and some middleware does.
 """
 
@@ -102,3 +102,19 @@ class ScopeTemplate:
         if tls is not None:
             extensions["tls"] = tls.copy()
         return scope
+
+
+def websocket_scope(
+    http: dict[str, Any], subprotocols: list[str], tls: dict[str, Any] | None
+) -> dict[str, Any]:
+    """The scope of the WebSocket that a request asks for, from the scope that the request has."""
+    scope = http.copy()
+    del scope["method"]
+    scope["type"] = "websocket"
+    scope["scheme"] = "wss" if http["scheme"] == "https" else "ws"
+    scope["subprotocols"] = subprotocols
+    extensions: dict[str, Any] = {"websocket.http.response": _NOTHING}
+    scope["extensions"] = extensions
+    if tls is not None:
+        extensions["tls"] = tls.copy()
+    return scope

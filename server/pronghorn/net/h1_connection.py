@@ -20,7 +20,7 @@ from pronghorn.asgi.http import HttpCycle
 from pronghorn.asgi.scope import ScopeTemplate
 from pronghorn.asgi.states import COMPLETE, HELD, OPEN
 from pronghorn.wire.h1_response import LARGE, H1Response
-from pronghorn.wire.ports import FilePart, Headers, RequestError, RequestHead
+from pronghorn.wire.ports import FilePart, Headers, RequestError, RequestHead, WebSocketChannel
 
 from . import files
 from .deadlines import NEVER
@@ -70,6 +70,7 @@ class H1Connection:
         "_transport",
         "_trusted",
         "_unwritten",
+        "_upgrade",
         "_writes",
         "bucket",
         "deadline",
@@ -99,6 +100,9 @@ class H1Connection:
         self._pace: Pace | None = None  # of the body that is waited for, or the last one that was
         self._transfer: files.Transfer | None = None  # a file that is being sent
         self._task: asyncio.Task[None] | None = None  # of the active request, if it could not finish at once
+        self._upgrade: Any = (
+            None  # an Upgrade, once a request asks for a WebSocket: its module is imported then
+        )
         self.leaving = False
         self._phase = _REQUEST
         self.deadline = NEVER
@@ -137,6 +141,8 @@ class H1Connection:
         if cycle is not None and cycle.launched:
             service.active -= 1
             cycle.disconnect()
+        if self._upgrade is not None:
+            self._upgrade.lost()
         if self._transfer is not None:
             self._transfer.stop()
         self._writes.resume()
@@ -188,6 +194,13 @@ class H1Connection:
                 self._queue = deque()
             self._queue.append(cycle)
             self._reads.hold(True)
+        if head.upgrade is not None and service.websockets is not None:
+            self._upgrade = service.websockets.asked(cycle, self, self._tls)
+
+    def on_upgrade(self, data: bytes) -> None:
+        if self._upgrade is not None:
+            self._upgrade.rest += data
+            self._reads.buffered(len(data))
 
     def on_body(self, data: bytes) -> None:
         cycle = self._incoming
@@ -253,11 +266,18 @@ class H1Connection:
             service.logger.warning("Exceeded concurrency limit.")
             cycle.refuse(503, [(b"retry-after", b"1"), (b"connection", b"close")])
             return
+        upgrade = self._upgrade
+        if upgrade is not None and upgrade.http is cycle:
+            self._response.keep_alive = False  # nobody knows what comes behind a handshake that is refused
+            if upgrade.refused(draining=service.draining):
+                return
+        else:
+            upgrade = None
         service.requests += 1
         if service.requests == service.limit_requests:
             service.on_request_limit()
         cycle.eager = True
-        self._task = service.spawn(cycle.run(service.app))
+        self._task = service.spawn(cycle.run(service.app) if upgrade is None else upgrade.run(service.app))
         cycle.eager = False
         if cycle.state == HELD:
             cycle.hold()
@@ -427,6 +447,24 @@ class H1Connection:
         self._phase = _CLOSE
         self._out.clear()
         self._transport.abort()
+
+    # An Opener.
+
+    def open(self, subprotocol: str | None, headers: list[tuple[bytes, bytes]]) -> WebSocketChannel:
+        upgrade, service = self._upgrade, self._service
+        status, own, others = upgrade.answer(subprotocol, headers)
+        self._response.switch(own, others)
+        self._out.flush()
+        # To this one the connection is over, and somebody else in its place.
+        self._phase = _CLOSE
+        service.connections.discard(self)
+        service.deadlines.discard(self)
+        self._reads.release()
+        self._active = self._task = self._upgrade = None
+        self._parser.close()
+        upgrade.http.switched(status, others)
+        channel: WebSocketChannel = upgrade.connect(service, self._transport, self._out, self._writes)
+        return channel
 
     # Ends.
 

@@ -20,6 +20,7 @@ from pronghorn.wire.headers import DefaultHeaders, FieldCache
 from pronghorn.wire.ports import HttpParser, Inbound
 
 from .deadlines import Deadlines
+from .ws_settings import WebSockets
 
 # More than a machine has addresses, as a rule: a wildcard socket may be reached at any of them.
 _TEMPLATES: Final = 64
@@ -97,6 +98,8 @@ class Service:
     lifespan_state: dict[str, Any] = field(default_factory=dict)
     #: Bytes that a peer has to move in any `body_ticks`, of a body that it sends or of a response that it reads.
     pace: int = 0
+    #: None where nobody speaks the protocol: a request for it is answered like any other.
+    websockets: WebSockets | None = None
     limit_concurrency: int | None = None
     limit_requests: int | None = None
     on_request_limit: Callable[[], None] = lambda: None
@@ -114,6 +117,8 @@ class Service:
     active: int = 0
     requests: int = 0
     draining: bool = False
+    #: Whether somebody else takes over, so that whoever is sent away may come back at once.
+    succeeded: bool = False
 
     def __post_init__(self) -> None:
         self.template = functools.lru_cache(_TEMPLATES)(self._template)

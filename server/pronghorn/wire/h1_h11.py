@@ -21,6 +21,7 @@ _IN_HEAD: Final = 1
 _IN_BODY: Final = 2
 _IN_CHUNKS: Final = 3
 _LOST: Final = 4
+_TAKEN: Final = 5  # whoever was given the last head speaks another protocol with its client
 
 _BARE_LF: Final = re.compile(rb"(?<!\r)\n").search
 
@@ -67,6 +68,9 @@ class H11Parser(HeadBuilder):
                     self._inbound.on_body(piece)
                     if not self._left:
                         self._end()
+                elif self._state == _TAKEN:
+                    self._inbound.on_upgrade(data)
+                    return
                 else:
                     data = self._read_head(data)
         except h11.RemoteProtocolError as exc:
@@ -75,7 +79,7 @@ class H11Parser(HeadBuilder):
             self._fail(exc)
 
     def feed_eof(self) -> None:
-        if self._state not in (_BETWEEN, _LOST):
+        if self._state not in (_BETWEEN, _LOST, _TAKEN):
             self._fail(RequestError(400, "connection ended inside a request"))
 
     def _read_head(self, data: bytes) -> bytes:
@@ -119,6 +123,8 @@ class H11Parser(HeadBuilder):
             self._state = _IN_BODY
         else:
             self._end()
+            if head.taken:
+                self._state = _TAKEN
         return rest
 
     def _end(self) -> None:

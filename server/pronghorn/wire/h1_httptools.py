@@ -8,7 +8,7 @@ no second object and no copy between the C parser and the checked head. Three of
 * it does not say how much of a chunked body was framing. Such a body is read by `ChunkedBody`, and llhttp only has to
   find the same end of it;
 * it stops behind a head that asks for an upgrade, even where RFC 9110 §7.8 lets a server ignore the wish, and takes
-  everything that follows, a body included, for the other protocol. A fresh parser is then brought into the state
+  everything that follows, a body included, for the other protocol. Unless that is wanted, a fresh parser is then brought into the state
   that the framing of the head calls for, and goes on with the bytes that follow.
 """
 
@@ -26,6 +26,7 @@ _IN_HEAD: Final = 1
 _IN_BODY: Final = 2
 _RESUMING: Final = 3  # a fresh parser is being brought into the body of a request whose head is already done
 _LOST: Final = 4
+_TAKEN: Final = 5  # whoever was given the last head speaks another protocol with its client
 
 
 class HttptoolsParser(HeadBuilder):
@@ -78,6 +79,9 @@ class HttptoolsParser(HeadBuilder):
         # Each turn but the first takes up what lies behind a head that asked for an upgrade.
         while data and self._state != _LOST:
             state = self._state
+            if state == _TAKEN:
+                self._inbound.on_upgrade(data)
+                break
             self._after = False
             try:
                 if state == _BETWEEN:
@@ -99,7 +103,8 @@ class HttptoolsParser(HeadBuilder):
                 self._parser.feed_data(data)
             except httptools.HttpParserUpgrade as upgrade:
                 data = data[upgrade.args[0] :]
-                self._ignore_upgrade()
+                if not self._is_taken():
+                    self._ignore_upgrade()
                 continue
             except httptools.HttpParserCallbackError as exc:
                 # What a callback raised comes wrapped. Only a RequestError is about the input.
@@ -120,7 +125,7 @@ class HttptoolsParser(HeadBuilder):
         self._data = b""  # up to a quarter of a megabyte that an idle connection need not hold
 
     def feed_eof(self) -> None:
-        if self._state not in (_BETWEEN, _LOST):
+        if self._state not in (_BETWEEN, _LOST, _TAKEN):
             self._fail(RequestError(400, "connection ended inside a request"))
 
     # Called by httptools.
@@ -216,6 +221,16 @@ class HttptoolsParser(HeadBuilder):
         while self._data[at : at + 1] in (b"\r", b"\n"):
             at += 1
         return at
+
+    def _is_taken(self) -> bool:
+        """Whether the wish of the head that asked for another protocol was heard."""
+        head = self._upgrading
+        if head is None or not head.taken:
+            return False
+        self._upgrading = None
+        self._state = _TAKEN
+        self._inbound.on_end()
+        return True
 
     def _ignore_upgrade(self) -> None:
         """Go on in HTTP/1.1 behind a head that asked for another protocol."""

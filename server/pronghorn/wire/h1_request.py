@@ -159,6 +159,7 @@ class HeadBuilder:
         head.content_length = None if declared is None else _length(declared)
         head.chunked = head.expects_continue = head.accepts_trailers = False
         head.upgrade = None
+        head.taken = False
         if self._framing is not None:
             self._frame(head, self._framing)
             self._framing = None

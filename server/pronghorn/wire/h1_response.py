@@ -89,6 +89,14 @@ class H1Response:
         self.excess = 0
         self.missing = 0
 
+    def switch(self, own: Headers, headers: Headers) -> None:
+        """101 (Switching Protocols): the server's own fields, and the application's. Raises `InvalidResponse` first."""
+        lines = self._fields(101, headers)
+        # Not through the cache: what answers a handshake is never said again.
+        lines += [field_line(name, value) for name, value in own]
+        lines.append(b"connection: Upgrade\r\n\r\n")
+        self._write(b"".join(lines))
+
     def respond(self, request: RequestHead, status: int, headers: Headers, body: bytes) -> int:
         """A whole response. Returns the number of body bytes written; raises `InvalidResponse` before any are."""
         lines = self._fields(status, headers)

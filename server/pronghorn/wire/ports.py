@@ -2,7 +2,8 @@
 
 Everything above these protocols is written once and serves every parser and every HTTP version. A parser turns bytes
 into calls on an `Inbound`; a request/response cycle answers through a `ResponseWriter`, which is an HTTP/1.1
-connection today and can as well be one stream of a multiplexed one.
+connection today and can as well be one stream of a multiplexed one. A WebSocket codec turns bytes into calls on a
+`MessageSink`; its cycle answers through a `WebSocketChannel`.
 """
 
 from collections.abc import Callable, Iterable
@@ -39,7 +40,7 @@ class RequestHead:
     to them), `headers` lower-cased names with their values in order. `content_length` is None where the length is
     not declared; a request has a body if it is positive or `chunked` is true (RFC 9112 §6.3). `accepts_trailers` says that
     the client wants the trailer fields of the response (``TE: trailers``), `forwarded` whether there is a field at all
-    by which a proxy tells of its client.
+    by which a proxy tells of its client. `taken` is set by whoever is given the head and will speak another protocol behind it.
     """
 
     __slots__ = (
@@ -54,6 +55,7 @@ class RequestHead:
         "method",
         "query",
         "raw_path",
+        "taken",
         "target",
         "upgrade",
     )
@@ -71,6 +73,7 @@ class RequestHead:
     accepts_trailers: bool
     forwarded: bool
     upgrade: bytes | None
+    taken: bool
 
     def __repr__(self) -> str:
         return f"<RequestHead {self.method} {self.target!r} HTTP/{self.http_version}>"
@@ -89,6 +92,9 @@ class Inbound(Protocol):
     def on_end(self) -> None: ...
 
     def on_lost(self, exc: RequestError) -> None: ...
+
+    def on_upgrade(self, data: bytes) -> None:
+        """What follows a head that `on_head` has marked as `taken`, as it comes. Nothing else is called from then on."""
 
 
 class HttpParser(Protocol):
@@ -176,5 +182,74 @@ class ResponseWriter(Protocol):
 
     def consumed(self, size: int) -> None:
         """The application took `size` bytes of the request body, so that the peer may send as many more."""
+
+    async def drain(self) -> None: ...
+
+
+class MessageSink(Protocol):
+    """Called by a WebSocket codec for what its peer sends, in order. Nothing comes behind `on_close` or `on_violation`.
+
+    Any of these calls may set `WebSocketCodec.held`, or let go of the codec.
+    """
+
+    def on_message(self, data: str | bytes) -> None:
+        """A whole message: text, or binary."""
+
+    def on_ping(self, payload: bytes) -> None: ...
+
+    def on_pong(self, payload: bytes) -> None: ...
+
+    def on_close(self, code: int, reason: str) -> None:
+        """The peer's Close frame; 1005 stands for one without a code (RFC 6455 §7.1.5)."""
+
+    def on_violation(self, code: int, reason: str) -> None:
+        """The bytes break the protocol: `code` is what to close the connection with (§7.1.7)."""
+
+
+class WebSocketCodec(Protocol):
+    """The frames of one WebSocket, of the server's side: bytes in, `MessageSink` calls out; frames out through a `write`.
+
+    Never raises for bad input: that is `on_violation`, after which `feed` does nothing. `text` raises `UnicodeEncodeError` for
+    what UTF-8 has no bytes for. Those that write a frame return the bytes of its payload.
+
+    An implementation is made by ``make(sink, write, max_size, deflate)``: the largest message in bytes, as it is when it is
+    inflated, and what was agreed on about compression, or None.
+    """
+
+    #: Set while nobody has room for more: what is fed is kept, and taken up by a `feed` once it is unset.
+    held: bool
+
+    def feed(self, data: bytes) -> None: ...
+
+    def text(self, data: str) -> int: ...
+
+    def binary(self, data: bytes) -> int: ...
+
+    def ping(self, payload: bytes) -> int: ...
+
+    def pong(self, payload: bytes) -> int: ...
+
+    def close(self, code: int, reason: str) -> int:
+        """A Close frame; with 1005, one without a code. Too long a reason is cut (§5.5)."""
+
+    def release(self) -> None:
+        """Nothing more will be fed. The codec lets go of the sink, which holds it in turn."""
+
+
+class WebSocketChannel(Protocol):
+    """Where the messages of one accepted WebSocket go."""
+
+    @property
+    def paused(self) -> bool:
+        """True while the peer reads slower than we write; `drain` waits for the end of that."""
+
+    def text(self, data: str) -> None: ...
+
+    def binary(self, data: bytes) -> None: ...
+
+    def close(self, code: int, reason: str) -> None: ...
+
+    def resume(self) -> None:
+        """There is room again for what the peer has sent."""
 
     async def drain(self) -> None: ...

@@ -228,6 +228,7 @@ class Server:
             loop=asyncio.get_running_loop(),
             observer=observer,
             trust=runtime.trust,
+            websockets=runtime.websockets,
             early_hints=config.early_hints,
             root_path=config.root_path,
             lifespan_state=lifespan.state,
@@ -270,6 +271,7 @@ class Server:
         """Let what is in flight finish, within ``--timeout-graceful-shutdown``."""
         logger.info("Shutting down")
         service.draining = True
+        service.succeeded = self._linger is not None
         self.started = False
         self._supervision.draining(self)
         for listener in listeners:
