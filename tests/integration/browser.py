@@ -53,6 +53,7 @@ class Browser:
     def open(self, url: str) -> None:
         """Loads a page, and notes each later change of its data-state, which is how both examples tell of the connection."""
         self.driver.get(url)
+        self.complaints()
         self.run(
             "window.states = [];"
             "new MutationObserver(() => states.push(document.body.dataset.state))"
@@ -92,7 +93,7 @@ class Browser:
         return {(node["role"]["value"], node.get("name", {}).get("value", "")) for node in nodes}
 
     def complaints(self) -> list[str]:
-        """What the console of the page has got since this was asked last."""
+        """What the console has got since a page was opened, or this was asked last."""
         return [str(entry["message"]) for entry in self.driver.get_log("browser")]
 
     def until_open(self) -> None:

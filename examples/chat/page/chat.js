@@ -67,11 +67,18 @@ function closed(code, reason) {
 
 addEventListener("online", () => name && !socket && connect());
 // Nobody would tell the socket for minutes.
-addEventListener("offline", () => {
+addEventListener("offline", () => hangUp(() => closed(1006, "")));
+
+// A browser may keep a page that was left, with its connection, to show it again on "back": its owner would still be in the room.
+addEventListener("pagehide", () => hangUp(() => clearTimeout(timer)));
+addEventListener("pageshow", ({ persisted }) => persisted && name && connect());
+
+function hangUp(then) {
   const lost = socket;
-  if (lost) closed(1006, "");
+  socket = null;
+  then();
   lost?.close();
-});
+}
 
 function send(id) {
   if (socket?.readyState === WebSocket.OPEN) socket.send(JSON.stringify({ id, text: waiting.get(id) }));

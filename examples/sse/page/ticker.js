@@ -38,7 +38,7 @@ function start() {
 
 function stop() {
   clearTimeout(timer);
-  source.close();
+  source?.close();
   say("paused", "Paused");
 }
 
@@ -77,11 +77,14 @@ function draw(now) {
   $("highest").textContent = `top of the chart: ${top.toFixed(2)}`;
 }
 
+const paused = () => $("pause").getAttribute("aria-pressed") === "true";
+
 $("pause").addEventListener("click", () => {
-  const paused = $("pause").getAttribute("aria-pressed") === "true";
-  $("pause").setAttribute("aria-pressed", String(!paused));
-  if (paused) start();
-  else stop();
+  $("pause").setAttribute("aria-pressed", String(!paused()));
+  if (paused()) stop();
+  else start();
 });
 
-start();
+// The first time, and when the browser shows the page again that it kept, with its stream, when it was left.
+addEventListener("pageshow", () => paused() || start());
+addEventListener("pagehide", stop);
