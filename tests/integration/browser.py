@@ -52,8 +52,8 @@ class Browser:
 
     def open(self, url: str) -> None:
         """Loads a page, and notes each later change of its data-state, which is how both examples tell of the connection."""
-        self.driver.get(url)
         self.complaints()
+        self.driver.get(url)
         self.run(
             "window.states = [];"
             "new MutationObserver(() => states.push(document.body.dataset.state))"
