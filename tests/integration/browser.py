@@ -88,13 +88,13 @@ class Browser:
 
     def accessible(self) -> set[tuple[str, str]]:
         """Role and name of everything that a screen reader is told of."""
-        tree = self.driver.execute_cdp_cmd("Accessibility.getFullAXTree", {})  # type: ignore[no-untyped-call]
+        tree = self.driver.execute_cdp_cmd("Accessibility.getFullAXTree", {})
         nodes = (node for node in tree["nodes"] if not node["ignored"])
         return {(node["role"]["value"], node.get("name", {}).get("value", "")) for node in nodes}
 
     def complaints(self) -> list[str]:
         """What the console has got since a page was opened, or this was asked last."""
-        return [str(entry["message"]) for entry in self.driver.get_log("browser")]
+        return [str(entry["message"]) for entry in self.driver.get_log("browser")]  # type: ignore[no-untyped-call]
 
     def until_open(self) -> None:
         until(self.is_open, "a connection")

@@ -107,7 +107,13 @@ class Stack:
         """A service's output so far, both streams of it, line by line."""
         command = ["docker", "logs", self.container(service)]
         done = subprocess.run(
-            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=True
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            # nginx writes what a client sent, which need not be text.
+            errors="backslashreplace",
+            check=True,
         )
         return done.stdout.splitlines()
 
