@@ -64,7 +64,7 @@ async def listen(websocket, member):
             message_id, text = said["id"], said["text"].strip()
             # A lone surrogate is JSON, but no text that anybody could be sent.
             fits = 0 < len(message_id.encode()) <= NAME and 0 < len(text) <= TEXT and text.encode()
-        except (ValueError, LookupError, TypeError, AttributeError):
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
             fits = False
         if not fits:
             return 1008, "an id and a text, please"
