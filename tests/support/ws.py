@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import struct
 import zlib
 from dataclasses import dataclass, field
@@ -154,8 +153,8 @@ class WsClient:
         self.client.__enter__()
         return self
 
-    def __exit__(self, *exc: Any) -> None:
-        self.client.__exit__(*exc)
+    def __exit__(self, *exc: object) -> None:
+        self.client.sock.close()
 
     @property
     def open(self) -> bool:

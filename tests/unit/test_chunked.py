@@ -29,6 +29,9 @@ class Sink:
     def on_end(self) -> None:
         raise AssertionError
 
+    def on_upgrade(self, data: bytes) -> None:
+        raise AssertionError
+
     def on_lost(self, exc: RequestError) -> None:
         raise AssertionError
 

@@ -223,7 +223,7 @@ def test_origins_are_compared_as_browsers_write_them() -> None:
     "origin", ["example.com", "https://example.com/", "https://", "https://a b", "*", ""]
 )
 def test_an_origin_is_a_scheme_and_a_host(origin: str) -> None:
-    with pytest.raises(UsageError, match="^ws_origins: .* is not an origin such as https://example.com"):
+    with pytest.raises(UsageError, match=r"^ws_origins: .* is not an origin such as https://example\.com"):
         make(ws_origins=[origin])
 
 

@@ -168,7 +168,7 @@ def test_the_docs_draw_the_same_table() -> None:
     page = (Path(__file__).resolve().parents[2] / "docs/architecture.md").read_text()
     rows = [
         [cell.strip().strip("`") for cell in line.split("|")[1:-1]]
-        for line in page.partition("### A response, as a table")[2].partition("\n## ")[0].splitlines()
+        for line in page.partition("### A response, as a table")[2].partition("\n##")[0].splitlines()
         if line.startswith("|")
     ]
     (_, *events), _, *states = rows

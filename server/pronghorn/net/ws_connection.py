@@ -115,8 +115,8 @@ class WsConnection:
             self._answer_ping()
         self._reading = False
         self._out.flush()
-        if self._full and not self._stopped:
-            self._stop()
+        if self._codec.held and not self._stopped and self.phase != _CLOSE:
+            self._stop()  # or what is held would grow with every read
 
     def eof_received(self) -> None:
         # The peer is gone without a Close frame, or behind one: returning None closes the transport.

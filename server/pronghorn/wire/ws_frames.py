@@ -32,6 +32,27 @@ _LONG: Final = struct.Struct(">BBQ").pack
 _LARGE: Final = 65_536
 
 
+class NoSink:
+    """In the place of a `MessageSink` that has left. A codec that is released calls nobody."""
+
+    __slots__ = ()
+
+    def on_message(self, data: str | bytes) -> None:
+        pass
+
+    def on_ping(self, payload: bytes) -> None:
+        pass
+
+    def on_pong(self, payload: bytes) -> None:
+        pass
+
+    def on_close(self, code: int, reason: str) -> None:
+        pass
+
+    def on_violation(self, code: int, reason: str) -> None:
+        pass
+
+
 class FrameWriter:
     """Writes the frames of one WebSocket through `write`."""
 

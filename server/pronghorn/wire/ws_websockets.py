@@ -13,7 +13,7 @@ from typing import Final
 from .ports import MessageSink
 from .ws_close import CONTROL_PAYLOAD, INVALID_DATA, PROTOCOL_ERROR, TOO_BIG, Violation, read_close
 from .ws_deflate import Deflate, Inflater, MessageTooLargeError
-from .ws_frames import BINARY, CLOSE, CONTINUATION, FIN, PING, PONG, RSV1, TEXT, FrameWriter, Write
+from .ws_frames import BINARY, CLOSE, CONTINUATION, FIN, PING, PONG, RSV1, TEXT, FrameWriter, NoSink, Write
 
 try:
     from websockets.speedups import apply_mask
@@ -48,7 +48,7 @@ class WebsocketsCodec(FrameWriter):
 
     def __init__(self, sink: MessageSink, write: Write, max_size: int, deflate: Deflate | None) -> None:
         super().__init__(write, deflate)
-        self._sink = sink
+        self._sink: MessageSink = sink
         self._max_size = max_size
         self.held = False
         self._buffer = b""  # what is not read yet: part of a header, or whatever came while `held`
@@ -68,7 +68,7 @@ class WebsocketsCodec(FrameWriter):
         self._done = self.held = True
         self._buffer = b""
         self._content = bytearray()
-        del self._sink
+        self._sink = NoSink()
 
     def feed(self, data: bytes) -> None:
         if self._done:

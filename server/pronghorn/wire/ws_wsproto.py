@@ -14,7 +14,7 @@ from wsproto.frame_protocol import CloseReason, FrameDecoder, FrameProtocol, Opc
 from .ports import MessageSink
 from .ws_close import INVALID_DATA, TOO_BIG
 from .ws_deflate import Deflate, Inflater, MessageTooLargeError
-from .ws_frames import FrameWriter, Write
+from .ws_frames import FrameWriter, NoSink, Write
 
 _REASONS: Final = {INVALID_DATA: "invalid data", TOO_BIG: "message too big"}
 
@@ -96,7 +96,7 @@ class WsprotoCodec(FrameWriter):
 
     def __init__(self, sink: MessageSink, write: Write, max_size: int, deflate: Deflate | None) -> None:
         super().__init__(write, deflate)
-        self._sink = sink
+        self._sink: MessageSink = sink
         self.held = False
         self._done = False  # behind a Close frame or a violation
         self._frames = FrameProtocol(client=False, extensions=[_Limits(max_size, deflate)])
@@ -107,7 +107,7 @@ class WsprotoCodec(FrameWriter):
     def release(self) -> None:
         self._done = True
         self._text = self._binary = None
-        del self._sink, self._frames
+        self._sink = NoSink()
 
     def feed(self, data: bytes) -> None:
         if self._done:
