@@ -115,7 +115,7 @@ function line({ id, name: who, text, at }, own) {
   const item = element("li");
   item.dataset.id = id;
   if (own) item.className = "mine";
-  const time = element("time", at ? new Date(at).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" }) : "sending…");
+  const time = element("time", at ? new Date(at).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" }) : "not sent yet");
   if (at) time.dateTime = at;
   item.append(element("b", own ? "You" : who), time, element("p", text));
   return item;
