@@ -65,11 +65,11 @@ async def test_the_application_sees_the_handshake_as_the_client_sent_it(stack: S
         "additional_headers": {"Cookie": "a=1", "X-Forwarded-For": "203.0.113.66"},
         "subprotocols": [Subprotocol("chat.v2"), Subprotocol("chat.v1")],
     }
-    async with connect(address(stack, "/echo?tell=1"), **options) as socket:
+    async with connect(address(stack, "/%65cho?tell=1"), **options) as socket:
         told = json.loads(await socket.recv())
 
     headers = dict(told["headers"])
-    assert told["scheme"] == "ws"
+    assert (told["scheme"], told["path"], told["raw_path"]) == ("ws", "/echo", "/%65cho")
     assert told["subprotocols"] == ["chat.v2", "chat.v1"]
     assert socket.subprotocol == "chat.v2"
     assert headers["origin"] == options["origin"]

@@ -57,6 +57,7 @@ def described(scope: Scope) -> dict[str, Any]:
     names = ("client", "server", "scheme", "http_version", "method", "path", "subprotocols")
     return {
         **{name: scope[name] for name in names if name in scope},
+        "raw_path": scope["raw_path"].decode(),
         "query_string": scope["query_string"].decode(),
         "headers": [[name.decode("latin-1"), value.decode("latin-1")] for name, value in scope["headers"]],
     }
