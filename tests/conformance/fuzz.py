@@ -43,7 +43,7 @@ def main(target: str, *arguments: str) -> None:
 def led_by_coverage(target: str, arguments: Sequence[str]) -> None:
     import atheris  # not to be had for every Python
 
-    with atheris.instrument_imports(include=["pronghorn", "h11"]):
+    with atheris.instrument_imports(include=["pronghorn", "h11", "wsproto"]):
         from tests.conformance import targets
 
     check = targets.TARGETS[target]

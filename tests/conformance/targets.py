@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import itertools
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -18,7 +17,9 @@ from pronghorn.wire.limits import RequestLimits
 from pronghorn.wire.ports import RequestHead
 from tests.conformance.disagreements import ALLOWED
 from tests.conformance.kit import ALL, Recorded, describe
+from tests.conformance.pieces import cut
 from tests.conformance.responses import read_responses
+from tests.conformance.ws_target import websocket
 from tests.support.scripted import PARSERS, connect, make_service, turns
 
 CORPUS = Path(__file__).parent / "corpus"
@@ -41,19 +42,6 @@ def seeds() -> Iterator[bytes]:
     """Where every fuzzer starts from."""
     yield from (golden.raw for golden in ALL if len(golden.raw) < 4096)
     yield from (path.read_bytes() for path in sorted(CORPUS.glob("*")))
-
-
-def cut(data: bytes, sizes: Sequence[int]) -> Iterator[bytes]:
-    """`data` in pieces of these sizes over and over; whole if there are none."""
-    if not sizes:
-        yield data
-        return
-    at = 0
-    for size in itertools.cycle(sizes):
-        if at >= len(data):
-            return
-        yield data[at : at + size + 1]
-        at += size + 1
 
 
 def outcome(parser: str, pieces: Sequence[bytes]) -> tuple[Requests, bool]:
@@ -206,6 +194,7 @@ TARGETS: dict[str, Callable[[bytes, Sequence[int]], None]] = {
     "parsers": parsers,
     "reads": reads,
     "connection": connection,
+    "websocket": websocket,
 }
 
 

@@ -9,9 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pronghorn.wire.ws_deflate import Deflate
-from tests.conformance.targets import cut
+from tests.conformance.pieces import cut
 from tests.conformance.ws_frames import MAX_SIZE, ROWS, Row
 from tests.conformance.ws_kit import check_ws_codec, check_ws_deflate, check_ws_hold, check_ws_writer
+from tests.conformance.ws_target import websocket
 from tests.support.ws import CODECS, FIN, RSV1, Sink, frame
 
 
@@ -108,6 +109,12 @@ def _agree(left: list[tuple[object, ...]], right: list[tuple[object, ...]]) -> b
             or (left[-1][0] == "close" and left[-1][1] == 1014 and right[-1][0] in ends)
         )
     )
+
+
+@given(_streams, st.lists(st.integers(0, 20), max_size=4))
+@settings(max_examples=150)
+def test_a_connection_answers_or_closes(raw: bytes, sizes: list[int]) -> None:
+    websocket(raw, sizes)
 
 
 @given(_streams, st.lists(st.integers(0, 20), max_size=4), st.booleans())

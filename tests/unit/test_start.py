@@ -39,16 +39,20 @@ IDLE = {
     "random",
     "shutil",
     "tomllib",
+    "websockets",
+    "wsproto",
     "yaml",
     "pronghorn.env_file",
     "pronghorn.middleware.wsgi",
     "pronghorn.net.activation",
     "pronghorn.net.unix_socket",
+    "pronghorn.net.ws_connection",
     "pronghorn.observe.json_formatter",
     "pronghorn.observe.log_config",
     "pronghorn.observe.probe",
     "pronghorn.supervise",
     "pronghorn.usage",
+    "pronghorn.wire.ws_handshake",
 }
 
 

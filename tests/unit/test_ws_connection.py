@@ -179,6 +179,28 @@ async def test_handshake_and_frames_in_any_pieces(kind: str, cut: int) -> None:
     assert peer.frames() == [(FIN | TEXT, b"one"), (FIN | TEXT, b"two")]
 
 
+@pytest.mark.parametrize(
+    "fields",
+    [
+        ("Connection: keep-alive, Upgrade",),
+        ("Connection: upgrade,keep-alive", "Upgrade: WebSocket"),
+        ("Connection:", "Connection: keep-alive\r\nConnection: Upgrade"),
+        ("Connection: Upgrade, close",),
+        ("Connection: Upgrade , x",),
+        ("Upgrade: h2c, websocket",),
+        ("Upgrade: websocket/13, websocket",),
+        ("Upgrade:", "Upgrade: h2c\r\nUpgrade: websocket"),
+        ("Content-Length: 0",),
+        ("Expect: 100-continue",),
+    ],
+)
+async def test_spellings_of_the_wish(kind: str, fields: tuple[str, ...]) -> None:
+    """Both parsers let go of the connection where we take it."""
+    peer = await Peer(Talk(), kind).open(*fields)
+    await peer.sends(text("hello"))
+    assert peer.frames() == [(FIN | TEXT, b"hello")]
+
+
 async def test_frames_that_come_while_the_application_thinks(kind: str) -> None:
     accept = asyncio.Event()
 
