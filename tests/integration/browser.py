@@ -82,9 +82,12 @@ class Browser:
         return bool(self.run("return document.body.dataset.state === 'open'"))
 
     def states(self) -> list[str]:
-        """What became of the connection since the page was opened or this was asked last, oldest first."""
-        passed: list[str] = self.run("return states.splice(0)")
+        """What became of the connection since the page was opened, or since they were forgotten, oldest first."""
+        passed: list[str] = self.run("return states")
         return passed
+
+    def forget_states(self) -> None:
+        self.run("states.length = 0")
 
     def accessible(self) -> set[tuple[str, str]]:
         """Role and name of everything that a screen reader is told of."""

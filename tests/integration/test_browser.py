@@ -80,7 +80,8 @@ def both(chat: Stack, ann: Browser, bob: Browser) -> Iterator[tuple[Browser, Bro
     enter(ann, chat, "Ann")
     enter(bob, chat, "Bob")
     until(lambda: here(ann) == here(bob) == ["Ann", "Bob"], "both in the room")
-    ann.states(), bob.states()
+    ann.forget_states()
+    bob.forget_states()
     yield ann, bob
     ann.leave()
     bob.leave()
@@ -197,7 +198,7 @@ def page(sse: Stack, ann: Browser) -> Iterator[Browser]:
     ann.open(sse.url)
     ann.until_open()
     until_tick(ann, lambda ids: len(ids) > 1)
-    ann.states()
+    ann.forget_states()
     yield ann
     ann.leave()
 
