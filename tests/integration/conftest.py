@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import httpx
@@ -21,6 +22,18 @@ class Built:
     names: tuple[str, str]
 
 
+@contextmanager
+def shown_on_failure(config: pytest.Config, stack: Stack) -> Iterator[None]:
+    """While this lasts, it is that stack whose logs a failure shows."""
+    before = config.stash.get(RUNNING, None)
+    config.stash[RUNNING] = stack
+    yield
+    if before is None:
+        del config.stash[RUNNING]
+    else:
+        config.stash[RUNNING] = before
+
+
 @pytest.fixture(scope="session")
 def images() -> Iterator[Built]:
     """An engine, base images, and names for this run's own images, which are removed at the end."""
@@ -37,10 +50,11 @@ def images() -> Iterator[Built]:
 @pytest.fixture(scope="session")
 def stack(images: Built, pytestconfig: pytest.Config) -> Iterator[Stack]:
     """The stack, built and running."""
-    with project(new_name(), images.variables, build=True) as stack:
-        pytestconfig.stash[RUNNING] = stack
+    with (
+        project(new_name(), images.variables, build=True) as stack,
+        shown_on_failure(pytestconfig, stack),
+    ):
         yield stack
-        del pytestconfig.stash[RUNNING]
 
 
 @pytest.fixture

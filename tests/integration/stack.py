@@ -10,16 +10,19 @@ import os
 import secrets
 import shlex
 import subprocess
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx
 from testcontainers.compose import DockerCompose
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES = ["docker-compose.yml", "tests/integration/override.yml"]
+
+Found = TypeVar("Found")
 
 
 def prepare() -> dict[str, str]:
@@ -74,6 +77,17 @@ class Stack:
         found: list[dict[str, Any]] = json.loads(docker("inspect", self.container(service)))
         return found[0]
 
+    def address(self, service: str) -> str:
+        """Where a service's container is reached from this machine without the published port."""
+        [network] = self.inspect(service)["NetworkSettings"]["Networks"].values()
+        return str(network["IPAddress"])
+
+    def memory(self, service: str) -> int:
+        """Bytes that a service's processes hold, and no file cache; cgroup v2 says anon, v1 total_rss."""
+        script = "cat /sys/fs/cgroup/memory.stat /sys/fs/cgroup/memory/memory.stat 2>/dev/null; true"
+        lines = (line.split() for line in self.execute(service, "sh", "-c", script).splitlines())
+        return sum(int(value) for name, value in lines if name in {"anon", "total_rss"})
+
     @property
     def port(self) -> int:
         """The published port; another one after nginx was stopped, because the engine chooses it."""
@@ -93,7 +107,13 @@ class Stack:
         """A service's output so far, both streams of it, line by line."""
         command = ["docker", "logs", self.container(service)]
         done = subprocess.run(
-            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=True
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            # nginx writes what a client sent, which need not be text.
+            errors="backslashreplace",
+            check=True,
         )
         return done.stdout.splitlines()
 
@@ -114,13 +134,24 @@ class Stack:
         return {kind: docker(*listing).split() for kind, listing in listings.items()}
 
 
+def until(found: Callable[[], Found], what: str, seconds: float = 60) -> Found:
+    """What is found once there is something; a deadline for what never comes."""
+    deadline = time.monotonic() + seconds
+    while not (value := found()):
+        assert time.monotonic() < deadline, f"{what}: not within {seconds} s"
+        time.sleep(0.05)
+    return value
+
+
 @contextmanager
-def project(name: str, images: dict[str, str], *, build: bool) -> Iterator[Stack]:
+def project(
+    name: str, images: dict[str, str], *, build: bool, app: str = "tests/integration/app"
+) -> Iterator[Stack]:
     """Starts the stack under this project name; ends it and everything it made, whatever happens."""
     settings = {
+        "APP_SOURCE": f"./{app}",
         **images,
         "COMPOSE_PROJECT_NAME": name,
-        "APP_SOURCE": "./tests/integration/app",
         "HTTP_PORT": "0",
         # No sidecar container that cleans up after a crash: it would have to be pulled.
         "TESTCONTAINERS_RYUK_DISABLED": "true",

@@ -21,6 +21,13 @@ def test_the_application_sees_the_request_as_the_client_sent_it(client: httpx.Cl
     assert ["x-custom", "kept"] in seen["headers"]
 
 
+def test_the_path_arrives_as_the_client_wrote_it(client: httpx.Client) -> None:
+    """nginx decodes a path to choose a location, and must not send on what it made of it."""
+    seen = client.get("/%73cope").json()
+
+    assert (seen["path"], seen["raw_path"]) == ("/scope", "/%73cope")
+
+
 def test_the_server_is_reached_over_the_unix_socket(client: httpx.Client) -> None:
     assert client.get("/scope").json()["server"] == ["/run/pronghorn/app.sock", None]
 

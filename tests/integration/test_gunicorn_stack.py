@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.integration.conftest import RUNNING, Built
+from tests.integration.conftest import Built, shown_on_failure
 from tests.integration.stack import Stack, docker, new_name, project
 from tests.integration.test_logs import SHARED, line_of
 from tests.integration.test_stop import Load
@@ -23,14 +23,8 @@ WORKERS = 2
 def gunicorn(images: Built, pytestconfig: pytest.Config) -> Iterator[Stack]:
     """A stack of its own, beside the one of the other tests."""
     settings = {**images.variables, "PROCESS_MANAGER": "gunicorn", "PRONGHORN_WORKERS": str(WORKERS)}
-    before = pytestconfig.stash.get(RUNNING, None)
-    with project(new_name(), settings, build=True) as stack:
-        pytestconfig.stash[RUNNING] = stack
+    with project(new_name(), settings, build=True) as stack, shown_on_failure(pytestconfig, stack):
         yield stack
-        if before is None:
-            del pytestconfig.stash[RUNNING]
-        else:
-            pytestconfig.stash[RUNNING] = before
 
 
 @pytest.fixture

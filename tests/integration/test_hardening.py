@@ -95,6 +95,17 @@ def test_memory_and_processes_are_limited(stack: Stack, service: str) -> None:
     assert stack.execute(service, "sh", "-c", memory).strip() == str(host["Memory"]) == str(512 * 1024 * 1024)
 
 
+@pytest.mark.parametrize("service", SERVICES)
+def test_as_many_descriptors_as_configured(stack: Stack, service: str) -> None:
+    """Of whatever serves: process 1 is the init."""
+    script = "cat /proc/[0-9]*/limits 2>/dev/null; true"
+    limits = stack.execute(service, "sh", "-c", script).splitlines()
+
+    assert {tuple(line.split()[3:5]) for line in limits if line.startswith("Max open files")} == {
+        ("16384", "16384")
+    }
+
+
 def test_no_secret_of_the_build_is_in_the_image(stack: Stack) -> None:
     script = "ls -A /run/secrets ~/.cache /var/cache/pip ~/.config/pip /etc/pip.conf 2>/dev/null; true"
 

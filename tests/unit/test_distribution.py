@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 import yaml
 
+from pronghorn.config import Config
+
 ROOT = Path(__file__).resolve().parents[2]
 COMPOSE_TEXT = (ROOT / "docker-compose.yml").read_text()
 COMPOSE: dict[str, Any] = yaml.safe_load(COMPOSE_TEXT)
@@ -26,9 +28,9 @@ def directive(file: str, name: str) -> str:
 
 
 def seconds(value: str | int) -> int:
-    number = re.fullmatch(r"(\d+)s?", str(value))
+    number = re.fullmatch(r"(\d+)(s|h)?", str(value))
     assert number is not None, value
-    return int(number[1])
+    return int(number[1]) * {"h": 3600}.get(number[2], 1)
 
 
 # ---- One table of time ----------------------------------------------------------------------------------------------
@@ -45,16 +47,49 @@ def test_the_server_keeps_idle_connections_longer_than_nginx_does() -> None:
 def test_requests_may_finish_before_the_engine_kills() -> None:
     services = COMPOSE["services"]
     graceful = services["app"]["environment"]["PRONGHORN_TIMEOUT_GRACEFUL_SHUTDOWN"]
-    worker = directive("nginx.conf", "worker_shutdown_timeout")
 
+    # nginx too: their answers go through it.
     assert seconds(graceful) < seconds(services["app"]["stop_grace_period"])
-    assert seconds(worker) < seconds(services["nginx"]["stop_grace_period"])
+    assert seconds(graceful) < seconds(services["nginx"]["stop_grace_period"])
+
+
+def test_only_where_a_websocket_was_asked_for_nginx_waits_long() -> None:
+    ordinary = seconds(directive("proxy-timeouts.conf", "proxy_read_timeout"))
+    upgraded = seconds(directive("websocket-timeouts.conf", "proxy_read_timeout"))
+
+    assert ordinary == 60
+    # The server's pings are what keeps a socket open, and a stream's comments the stream.
+    assert (Config("main:app").ws_ping_interval or upgraded) < upgraded == 3600
+    [heartbeat] = re.findall(
+        r"^HEARTBEAT = (\d+)$", (ROOT / "examples/sse/main.py").read_text(), re.MULTILINE
+    )
+    assert 2 * int(heartbeat) < ordinary
+
+
+def test_a_reload_of_nginx_leaves_sockets_as_long_as_silence_would() -> None:
+    left = seconds(directive("nginx.conf", "worker_shutdown_timeout"))
+
+    assert left >= seconds(directive("websocket-timeouts.conf", "proxy_read_timeout"))
 
 
 def test_the_image_alone_has_the_same_timeouts_as_the_stack() -> None:
     environment = COMPOSE["services"]["app"]["environment"]
     for name in ("PRONGHORN_TIMEOUT_KEEP_ALIVE", "PRONGHORN_TIMEOUT_GRACEFUL_SHUTDOWN"):
         assert f"{name}={environment[name]}" in DOCKERFILE
+
+
+# ---- Connections ----------------------------------------------------------------------------------------------------
+
+
+def test_what_nginx_may_open_is_allowed_to_it() -> None:
+    connections = int(directive("nginx.conf", "worker_connections"))
+    descriptors = int(directive("nginx.conf", "worker_rlimit_nofile"))
+
+    # Two a socket; and besides connections there are bodies on the tmpfs, the log, the listeners.
+    assert connections // 2 > 6000
+    assert connections + 4096 <= descriptors
+    for service in ("app", "nginx"):
+        assert COMPOSE["services"][service]["ulimits"] == {"nofile": f"${{OPEN_FILES:-{descriptors}}}"}
 
 
 # ---- Settings -------------------------------------------------------------------------------------------------------
@@ -137,6 +172,21 @@ def test_no_forwarding_header_is_appended_to() -> None:
     ]
 
     assert [line for line in directives if "$proxy_add_x_forwarded_for" in line] == []
+
+
+def test_a_websocket_is_the_only_upgrade_that_is_passed_on() -> None:
+    """What nginx makes of a client's wish, said by the maps themselves; the integration tests ask nginx."""
+    [pattern] = re.findall(r'"~\*(.+?)"\s+websocket;', NGINX["websocket.conf"])
+
+    def passed_on(text: str) -> bool:
+        return bool(re.search(pattern, text, re.IGNORECASE))
+
+    assert all(map(passed_on, ("GET websocket", "GET WebSocket", "GET h2c, websocket", "GET websocket,x")))
+    assert not any(map(passed_on, ("GET ", "GET h2c", "POST websocket", "GET websockets", "GET xwebsocket")))
+    sent = re.findall(
+        r"^proxy_set_header (Connection|Upgrade) (.+);$", NGINX["proxy-headers.conf"], re.MULTILINE
+    )
+    assert sent == [("Connection", "$connection_upgrade"), ("Upgrade", "$upgrade_to")]
 
 
 # ---- The scripts ----------------------------------------------------------------------------------------------------

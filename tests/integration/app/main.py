@@ -22,9 +22,9 @@ async def app(scope: Scope, receive: Receive, send: Send) -> None:
     if scope["type"] == "lifespan":
         await lifespan(receive, send)
         return
-    assert scope["type"] == "http"
-    handler = PATHS.get(scope["path"], missing)
-    await handler(scope, receive, send)
+    assert scope["type"] in {"http", "websocket"}
+    known, other = (PATHS, missing) if scope["type"] == "http" else (SOCKETS, denied)
+    await known.get(scope["path"], other)(scope, receive, send)
 
 
 async def lifespan(receive: Receive, send: Send) -> None:
@@ -52,23 +52,20 @@ async def answer(send: Send, value: Any, status: int = 200, *headers: tuple[str,
     await send({"type": "http.response.body", "body": body})
 
 
+def described(scope: Scope) -> dict[str, Any]:
+    """The scope as JSON takes it."""
+    names = ("client", "server", "scheme", "http_version", "method", "path", "subprotocols")
+    return {
+        **{name: scope[name] for name in names if name in scope},
+        "raw_path": scope["raw_path"].decode(),
+        "query_string": scope["query_string"].decode(),
+        "headers": [[name.decode("latin-1"), value.decode("latin-1")] for name, value in scope["headers"]],
+    }
+
+
 async def scope_dump(scope: Scope, receive: Receive, send: Send) -> None:
     """The scope as JSON: what the server made of what nginx sent."""
-    await answer(
-        send,
-        {
-            "client": scope["client"],
-            "server": scope["server"],
-            "scheme": scope["scheme"],
-            "http_version": scope["http_version"],
-            "method": scope["method"],
-            "path": scope["path"],
-            "query_string": scope["query_string"].decode(),
-            "headers": [
-                [name.decode("latin-1"), value.decode("latin-1")] for name, value in scope["headers"]
-            ],
-        },
-    )
+    await answer(send, described(scope))
 
 
 async def process(scope: Scope, receive: Receive, send: Send) -> None:
@@ -186,6 +183,28 @@ async def seen(scope: Scope, receive: Receive, send: Send) -> None:
     SEEN.clear()
     await answer(send, told)
 
+
+async def echo(scope: Scope, receive: Receive, send: Send) -> None:
+    """Accepts, after so many seconds where asked for, tells the scope first where asked for, and sends back all that comes."""
+    assert (await receive())["type"] == "websocket.connect"
+    await asyncio.sleep(float(query(scope, "seconds", "0")))
+    await send({"type": "websocket.accept", "subprotocol": next(iter(scope["subprotocols"]), None)})
+    if query(scope, "tell", "") == "1":
+        await send({"type": "websocket.send", "text": json.dumps(described(scope))})
+    while (event := await receive())["type"] == "websocket.receive":
+        kind = "text" if event.get("text") is not None else "bytes"
+        await send({"type": "websocket.send", kind: event[kind]})
+
+
+async def denied(scope: Scope, receive: Receive, send: Send) -> None:
+    """Any other path: the application's own answer instead of a WebSocket."""
+    assert (await receive())["type"] == "websocket.connect"
+    headers = [(b"content-type", b"text/plain")]
+    await send({"type": "websocket.http.response.start", "status": 404, "headers": headers})
+    await send({"type": "websocket.http.response.body", "body": b"no socket here"})
+
+
+SOCKETS = {"/echo": echo}
 
 PATHS = {
     "/scope": scope_dump,
