@@ -1,13 +1,17 @@
 """One WebSocket on a scripted transport, with every parser and codec: the handshake on the wire, flow, pings, deadlines, ends."""
 
 import asyncio
+import gc
 from typing import Any
 
 import pytest
 
 from pronghorn.asgi.disconnect import ClientDisconnected
+from pronghorn.asgi.http import HttpCycle
+from pronghorn.net.h1_connection import H1Connection
 from pronghorn.net.service import Service
 from pronghorn.net.ws_settings import WebSockets
+from pronghorn.net.ws_upgrade import Upgrade
 from pronghorn.types import Message, Receive, Scope, Send
 from tests.support.scripted import PARSERS, Recorder, ScriptedTransport, connect, make_service, turns
 from tests.support.ws import (
@@ -696,6 +700,20 @@ async def test_nobody_new_during_a_drain(kind: str) -> None:
     await peer.sends(handshake())
     assert peer.head().startswith("HTTP/1.1 503 ")
     assert app.scope == {}
+
+
+def of_the_handshake() -> int:
+    gc.collect()
+    return sum(type(one) in (H1Connection, HttpCycle, Upgrade) for one in gc.get_objects())
+
+
+async def test_the_connection_that_has_read_the_handshake_is_free_to_go(kind: str) -> None:
+    """A WebSocket may live for days, and does not keep what it began with."""
+    before = of_the_handshake()
+    peer = await Peer(Talk(), kind).open()
+    await peer.sends(text("hello"))
+    assert of_the_handshake() <= before
+    assert peer.frames() == [(FIN | TEXT, b"hello")]
 
 
 async def test_a_crash_is_1011_in_a_close_frame(kind: str) -> None:

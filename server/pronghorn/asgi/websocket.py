@@ -41,6 +41,7 @@ class WebSocketCycle:
         "_code",
         "_full",
         "_greeted",
+        "_http",
         "_loop",
         "_max_queue",
         "_opener",
@@ -49,18 +50,22 @@ class WebSocketCycle:
         "_reason",
         "_size",
         "_waker",
-        "http",
+        "logger",
         "scope",
         "state",
+        "target",
     )
 
     _channel: WebSocketChannel  # once it is open
 
     def __init__(self, http: HttpCycle, scope: dict[str, Any], opener: Opener, max_queue: int) -> None:
-        self.http = http
+        self.logger = http.logger
+        self.target = http.head.target
         self.scope = scope
         self.state = CONNECTING
-        self._opener = opener
+        # These two until it is accepted, and then they go, and with them the connection that has read the handshake.
+        self._http: HttpCycle | None = http
+        self._opener: Opener | None = opener
         self._max_queue = max_queue
         self._greeted = False
         self._queue: deque[str | bytes] = deque()
@@ -74,9 +79,7 @@ class WebSocketCycle:
 
     def __repr__(self) -> str:
         state = ("connecting", "denying", "open", "refused", "finished", "lost")[self.state]
-        return (
-            f"<WebSocketCycle {self.http.head.target!r} {state} {self._code if self.state > OPEN else '-'}>"
-        )
+        return f"<WebSocketCycle {self.target!r} {state} {self._code if self.state > OPEN else '-'}>"
 
     # The peer's side, called by the connection.
 
@@ -112,7 +115,7 @@ class WebSocketCycle:
 
     async def run(self, app: ASGIApplication) -> None:
         """Call the application and see to it that its WebSocket comes to an end, whatever it does."""
-        logger = self.http.logger
+        logger = self.logger
         try:
             await app(self.scope, self.receive, self.send)
         except Exception as exc:
@@ -139,7 +142,7 @@ class WebSocketCycle:
             self._channel.close(code, "")
         elif state < OPEN:
             self._finish(REFUSED, ABNORMAL, "")
-            self.http.fail()
+            self._request().fail()
         self._queue.clear()
 
     async def receive(self) -> Message:
@@ -193,14 +196,14 @@ class WebSocketCycle:
                 return
             if kind == "websocket.close":
                 self._finish(REFUSED, _code_of(message), message.get("reason") or "")
-                self.http.refuse(403, [(b"connection", b"close")])
+                self._request().refuse(403, [(b"connection", b"close")])
                 return
             if kind == "websocket.http.response.start":
-                await self.http.send({**message, "type": "http.response.start"})
+                await self._request().send({**message, "type": "http.response.start"})
                 self.state = DENYING
                 return
         elif state == DENYING and kind == "websocket.http.response.body":
-            await self.http.send({**message, "type": "http.response.body"})
+            await self._request().send({**message, "type": "http.response.body"})
             if not message.get("more_body", False):
                 self._finish(REFUSED, ABNORMAL, "")
             return
@@ -209,9 +212,16 @@ class WebSocketCycle:
         raise RuntimeError(self._complaint(kind))
 
     def _accept(self, message: Message) -> None:
+        assert self._opener is not None
         headers = list(message.get("headers") or ())
         self._channel = self._opener.open(message.get("subprotocol"), headers)
         self.state = OPEN
+        self._http = self._opener = None
+
+    def _request(self) -> HttpCycle:
+        """What answers in place of a WebSocket that is not open."""
+        assert self._http is not None
+        return self._http
 
     def _close(self, message: Message) -> None:
         code, reason = _code_of(message), message.get("reason") or ""

@@ -100,9 +100,7 @@ class H1Connection:
         self._pace: Pace | None = None  # of the body that is waited for, or the last one that was
         self._transfer: files.Transfer | None = None  # a file that is being sent
         self._task: asyncio.Task[None] | None = None  # of the active request, if it could not finish at once
-        self._upgrade: Any = (
-            None  # an Upgrade, once a request asks for a WebSocket: its module is imported then
-        )
+        self._upgrade: Any = None  # an Upgrade, whose module is imported for the first WebSocket
         self.leaving = False
         self._phase = _REQUEST
         self.deadline = NEVER
@@ -143,6 +141,7 @@ class H1Connection:
             cycle.disconnect()
         if self._upgrade is not None:
             self._upgrade.lost()
+            self._upgrade = None
         if self._transfer is not None:
             self._transfer.stop()
         self._writes.resume()

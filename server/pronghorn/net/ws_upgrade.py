@@ -1,6 +1,7 @@
 """From a request to the WebSocket that it asks for: what a connection keeps of the two until the application has decided."""
 
 import asyncio
+from collections.abc import Coroutine
 from typing import Any
 
 from pronghorn.asgi.http import HttpCycle
@@ -54,9 +55,10 @@ class Upgrade:
             return False
         return True
 
-    async def run(self, app: ASGIApplication) -> None:
+    def run(self, app: ASGIApplication) -> Coroutine[Any, Any, None]:
+        """The cycle's own coroutine: one of ours around it would keep this object, and all that it knows, to the end."""
         assert self._cycle is not None
-        await self._cycle.run(app)
+        return self._cycle.run(app)
 
     def answer(self, subprotocol: str | None, headers: Fields) -> tuple[int, Fields, Fields]:
         """As `ws_handshake.accept` has it."""
