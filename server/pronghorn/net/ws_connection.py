@@ -7,7 +7,7 @@ through it as a `WebSocketChannel`.
 Who is too slow is waited for, not buffered for. An application that does not take its messages stops the codec, and then the
 transport; a peer that does not read suspends `send()`. Nobody is waited for without end: a peer that reads nothing is dropped as
 one that does not read its response is, one that answers no ping within ``--ws-ping-timeout``, and one that does not answer a
-Close frame in a few seconds. Pings that come faster than they can be answered are answered together (RFC 6455 §5.5.3).
+Close frame in a few seconds. Pings beyond a few of one read are answered together (RFC 6455 §5.5.3).
 """
 
 import asyncio
@@ -31,6 +31,8 @@ _CLOSE: Final = 4  # the end of the connection
 
 #: Messages of one read that are handed on without letting other connections have a turn.
 _EAGER_MESSAGES: Final = 64
+#: Pings of one read that are answered one by one.
+_PONGS: Final = 16
 #: Ticks for a peer to answer a Close frame, and to notice that the connection is being closed.
 _PATIENCE: Final = 6
 _LINGER: Final = 3
@@ -48,6 +50,7 @@ class WsConnection:
         "_ping_ticks",
         "_pong",
         "_pong_ticks",
+        "_pongs",
         "_reading",
         "_service",
         "_stopped",
@@ -82,6 +85,7 @@ class WsConnection:
         self._full = False  # whether the application has enough to do
         self._stopped = False  # whether the transport does not read for that reason
         self._pong: bytes | None = None  # what is owed to the last ping
+        self._pongs = _PONGS
         self._unwritten = 0  # what was left to write when that was last looked at
         self.phase = _MESSAGE
         self.deadline = NEVER
@@ -110,6 +114,7 @@ class WsConnection:
             return
         self._reading = True
         self._budget = _EAGER_MESSAGES
+        self._pongs = _PONGS
         self._codec.feed(data)
         if self._pong is not None:
             self._answer_ping()
@@ -160,6 +165,10 @@ class WsConnection:
 
     def on_ping(self, payload: bytes) -> None:
         self._pong = payload
+        if self._pongs:
+            # At once, ahead of the answer to a message whose fragments it came between.
+            self._pongs -= 1
+            self._answer_ping()
 
     def on_pong(self, payload: bytes) -> None:
         if self.phase == _PONG:
@@ -230,7 +239,7 @@ class WsConnection:
             self._transport.pause_reading()
 
     def _answer_ping(self) -> None:
-        """One Pong for all Pings that have come (§5.5.3); for as long as the peer does not read, none."""
+        """One Pong for all Pings that wait for theirs (§5.5.3); for as long as the peer does not read, none."""
         payload = self._pong
         if payload is not None and not self._writes.paused:
             self._pong = None
