@@ -180,22 +180,20 @@ class WsConnection:
 
     # A WebSocketChannel.
 
-    @property
-    def paused(self) -> bool:
-        return self._writes.paused
-
     async def drain(self) -> None:
         await self._writes.drain()
 
-    def text(self, data: str) -> None:
+    def text(self, data: str) -> bool:
         self._out.grew(self._codec.text(data))
         if not self._reading:
             self._flush_soon()
+        return self._writes.paused
 
-    def binary(self, data: bytes) -> None:
+    def binary(self, data: bytes) -> bool:
         self._out.grew(self._codec.binary(data))
         if not self._reading:
             self._flush_soon()
+        return self._writes.paused
 
     def close(self, code: int, reason: str) -> None:
         if self.phase >= _GOODBYE:
