@@ -44,6 +44,7 @@ class WsConnection:
         "_codec",
         "_cycle",
         "_full",
+        "_heard",
         "_out",
         "_ping_ticks",
         "_pong",
@@ -81,6 +82,7 @@ class WsConnection:
         self._budget = _EAGER_MESSAGES
         self._full = False  # whether the application has enough to do
         self._stopped = False  # whether the transport does not read for that reason
+        self._heard = False  # whether anything has come since the last ping
         self._pong: bytes | None = None  # what is owed to the last ping
         self._unwritten = 0  # what was left to write when that was last looked at
         self.phase = _MESSAGE
@@ -108,7 +110,7 @@ class WsConnection:
     def data_received(self, data: bytes) -> None:
         if self.phase == _CLOSE:
             return
-        self._reading = True
+        self._reading = self._heard = True
         self._budget = _EAGER_MESSAGES
         self._codec.feed(data)
         if self._pong is not None:
@@ -264,8 +266,9 @@ class WsConnection:
         if phase == _MESSAGE:
             self._ping()
         elif phase == _PONG:
-            if self._stopped:
-                self._ping()  # it may have answered: we do not listen
+            if self._stopped or self._heard:
+                # It may have answered, but we do not listen; or it is in the middle of a frame, where no answer can be.
+                self._ping()
             else:
                 self._drop("keepalive ping timeout")
         elif phase == _READER:
@@ -278,6 +281,7 @@ class WsConnection:
             self.abort()
 
     def _ping(self) -> None:
+        self._heard = False
         self._codec.ping(b"")
         self._out.flush()
         self.phase = _PONG
