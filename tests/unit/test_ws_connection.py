@@ -522,6 +522,19 @@ async def test_pings_and_their_answers(kind: str) -> None:
     assert peer.gone()
 
 
+async def test_peer_in_the_middle_of_a_long_message_cannot_answer_and_is_not_dropped(kind: str) -> None:
+    app = Talk()
+    peer = await Peer(app, kind, ws={"ping_ticks": 5, "pong_ticks": 3}).open()
+    message = text("x" * 1000)
+    for at in range(0, 1000, 100):
+        peer.tick(3)
+        await peer.sends(message[at : at + 100])
+    await peer.sends(message[1000:])
+    assert app.seen == [{"type": "websocket.receive", "text": "x" * 1000}]
+    peer.tick(6)
+    assert peer.aborted(), "and then nothing comes any more"
+
+
 async def test_without_pings_there_is_no_deadline(kind: str) -> None:
     peer = await Peer(Talk(), kind).open()
     peer.tick(10_000)

@@ -48,11 +48,13 @@ class Channel:
         self.http.switched(101, headers)
         return self
 
-    def text(self, data: str) -> None:
+    def text(self, data: str) -> bool:
         self.calls.append(("text", data))
+        return self.paused
 
-    def binary(self, data: bytes) -> None:
+    def binary(self, data: bytes) -> bool:
         self.calls.append(("binary", data))
+        return self.paused
 
     def close(self, code: int, reason: str) -> None:
         self.calls.append(("close", code, reason))

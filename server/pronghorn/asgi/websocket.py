@@ -175,15 +175,14 @@ class WebSocketCycle:
         state = self.state
         if state == OPEN:
             if kind == "websocket.send":
-                channel = self._channel
                 data = message.get("bytes")
-                if data is not None:
-                    channel.binary(data if type(data) is bytes else _as_bytes(data))
-                else:
+                if data is None:
                     text = message.get("text")
-                    channel.text(text if type(text) is str else _as_text(text))
-                if channel.paused:
-                    await channel.drain()
+                    behind = self._channel.text(text if type(text) is str else _as_text(text))
+                else:
+                    behind = self._channel.binary(data if type(data) is bytes else _as_bytes(data))
+                if behind:
+                    await self._channel.drain()
                     if self.state == LOST:
                         raise ClientDisconnected("the client closed the connection")
                 return

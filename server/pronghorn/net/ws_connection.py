@@ -46,6 +46,7 @@ class WsConnection:
         "_codec",
         "_cycle",
         "_full",
+        "_heard",
         "_out",
         "_ping_ticks",
         "_pong",
@@ -84,6 +85,7 @@ class WsConnection:
         self._budget = _EAGER_MESSAGES
         self._full = False  # whether the application has enough to do
         self._stopped = False  # whether the transport does not read for that reason
+        self._heard = False  # whether anything has come since the last ping
         self._pong: bytes | None = None  # what is owed to the last ping
         self._pongs = _PONGS
         self._unwritten = 0  # what was left to write when that was last looked at
@@ -112,7 +114,7 @@ class WsConnection:
     def data_received(self, data: bytes) -> None:
         if self.phase == _CLOSE:
             return
-        self._reading = True
+        self._reading = self._heard = True
         self._budget = _EAGER_MESSAGES
         self._pongs = _PONGS
         self._codec.feed(data)
@@ -189,22 +191,20 @@ class WsConnection:
 
     # A WebSocketChannel.
 
-    @property
-    def paused(self) -> bool:
-        return self._writes.paused
-
     async def drain(self) -> None:
         await self._writes.drain()
 
-    def text(self, data: str) -> None:
+    def text(self, data: str) -> bool:
         self._out.grew(self._codec.text(data))
         if not self._reading:
             self._flush_soon()
+        return self._writes.paused
 
-    def binary(self, data: bytes) -> None:
+    def binary(self, data: bytes) -> bool:
         self._out.grew(self._codec.binary(data))
         if not self._reading:
             self._flush_soon()
+        return self._writes.paused
 
     def close(self, code: int, reason: str) -> None:
         if self.phase >= _GOODBYE:
@@ -275,8 +275,9 @@ class WsConnection:
         if phase == _MESSAGE:
             self._ping()
         elif phase == _PONG:
-            if self._stopped:
-                self._ping()  # it may have answered: we do not listen
+            if self._stopped or self._heard:
+                # It may have answered, but we do not listen; or it is in the middle of a frame, where no answer can be.
+                self._ping()
             else:
                 self._drop("keepalive ping timeout")
         elif phase == _READER:
@@ -289,6 +290,7 @@ class WsConnection:
             self.abort()
 
     def _ping(self) -> None:
+        self._heard = False
         self._codec.ping(b"")
         self._out.flush()
         self.phase = _PONG

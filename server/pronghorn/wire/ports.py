@@ -238,15 +238,14 @@ class WebSocketCodec(Protocol):
 
 
 class WebSocketChannel(Protocol):
-    """Where the messages of one accepted WebSocket go."""
+    """Where the messages of one accepted WebSocket go.
 
-    @property
-    def paused(self) -> bool:
-        """True while the peer reads slower than we write; `drain` waits for the end of that."""
+    `text` and `binary` return whether the peer reads slower than we write; `drain` waits for the end of that.
+    """
 
-    def text(self, data: str) -> None: ...
+    def text(self, data: str) -> bool: ...
 
-    def binary(self, data: bytes) -> None: ...
+    def binary(self, data: bytes) -> bool: ...
 
     def close(self, code: int, reason: str) -> None: ...
 
