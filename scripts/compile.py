@@ -48,6 +48,19 @@ class CompileHook(BuildHookInterface[Any]):
             self._folder.cleanup()
 
 
+RUNTIME = "misc_ops.c"
+# What mypyc's runtime does when an exception is thrown into a coroutine that awaits another: the form of `throw()` with three
+# arguments, deprecated since Python 3.12. Every task that is cancelled would warn, or fail where warnings are errors.
+_THROW = "PyObject_CallFunctionObjArgs(_m, type, value, traceback, NULL)"
+_THROW_MENDED = "PyObject_CallOneArg(_m, value)"
+
+
+def _mended(runtime: str) -> str:
+    if runtime.count(_THROW) != 1:
+        raise RuntimeError(f"{RUNTIME} of this mypyc has another throw(): see whether it still needs mending")
+    return runtime.replace(_THROW, _THROW_MENDED)
+
+
 def _wanted() -> bool:
     return os.environ.get(WANTED) == "1"
 
@@ -63,7 +76,7 @@ def matching(folder: Path, patterns: list[str]) -> set[str]:
 
 def _compile(files: list[str], sources: Path, built: Path) -> None:
     # Only there where something is compiled.
-    from mypyc.build import mypycify  # noqa: PLC0415
+    from mypyc.build import include_dir, mypycify  # noqa: PLC0415
     from setuptools import Distribution  # noqa: PLC0415
 
     # mypy reads pyproject.toml of the current folder, which asks for the oldest Python there is: what is compiled is for this one.
@@ -78,6 +91,12 @@ def _compile(files: list[str], sources: Path, built: Path) -> None:
             target_dir=str(built / "c"),
             group_name=GROUP,
         )
+        # What is compiled includes the runtime; this folder is looked into first.
+        mended = built / "runtime"
+        mended.mkdir()
+        (mended / RUNTIME).write_text(_mended(Path(include_dir(), RUNTIME).read_text()))
+        for extension in extensions:
+            extension.include_dirs.insert(0, str(mended))
         command = Distribution({"ext_modules": extensions}).get_command_obj("build_ext")
         command.build_lib, command.build_temp = str(built / "lib"), str(built / "o")
         command.ensure_finalized()
