@@ -187,11 +187,40 @@ def test_timestamps_follow_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     ]
 
 
-def test_the_cache_of_peers_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("fmt", ["text", "json"])
+def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch, fmt: str) -> None:
     monkeypatch.setattr(sys, "stdout", out := io.StringIO())
-    log, loop = fast()
-    for number in range(access._PEERS + 10):
-        log.response_complete(exchange(client=("192.0.2.1", number + 1)))
-    assert len(log._peers) <= access._PEERS
+    log, loop = fast(fmt)
+    for number in range(access._REMEMBERED + 10):
+        log.response_complete(exchange(b"/%d" % number, client=("192.0.2.1", number + 1)))
+    assert len(log._peers) <= access._REMEMBERED
+    assert len(log._middles) <= access._REMEMBERED
     loop.turn()
-    assert out.getvalue().count("\n") == access._PEERS + 10
+    assert out.getvalue().count("\n") == access._REMEMBERED + 10
+
+
+def test_what_is_remembered_is_of_the_same_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdout", out := io.StringIO())
+    log, loop = fast("json")
+    several: list[Exchange] = [
+        exchange(b"/", **changes)
+        for changes in (
+            {},
+            {"client": None},
+            {"method": "POST"},
+            {"http_version": "1.0"},
+            {"status": 404},
+            {"status": 0},
+            {"query_string": b"b"},
+        )
+    ]
+    several.append(exchange(b"/b"))
+    for one in [*several, *several]:
+        log.response_complete(one)
+    loop.turn()
+    lines = out.getvalue().splitlines()
+    assert lines[: len(several)] == lines[len(several) :]
+    assert len(set(lines)) == len(several)
+    assert "".join(f"{line}\n" for line in lines[: len(several)]) == "".join(
+        line_of(one, "json") for one in several
+    )

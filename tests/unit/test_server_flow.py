@@ -194,7 +194,9 @@ def test_a_client_certificate_can_be_asked_for(
     with serving(tmp_path, "served:app", *tls_flags, *required) as server:
         # In TLS 1.3 the client is done before the server has looked at its certificate, so it hears of it later.
         stranger = server.connect(trusting(authority))
-        with pytest.raises((OSError, AssertionError), match=r"(?i)certificate required|reset|ended|broken pipe"):
+        with pytest.raises(
+            (OSError, AssertionError), match=r"(?i)certificate required|reset|ended|broken pipe"
+        ):
             stranger.get("/")
         context = trusting(authority)
         authority.issue_cert("somebody@example.com").configure_cert(context)

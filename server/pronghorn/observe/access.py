@@ -38,8 +38,8 @@ _VERSIONS: Final = frozenset(("1.0", "1.1", "2", "3"))
 
 _MESSAGE: Final = '%s - "%s %s HTTP/%s" %s'
 
-# Peers whose name was made and checked already. Cleared when full, which costs each peer one line more.
-_PEERS: Final = 1024
+# Peers, and requests without a query, whose text was made and checked already. Cleared when full, which costs each one line more.
+_REMEMBERED: Final = 1024
 
 # Seconds until the next attempt when the output takes nothing for the moment.
 _RETRY: Final = 0.05
@@ -101,6 +101,7 @@ class FastAccessLog:
         "_json",
         "_lines",
         "_loop",
+        "_middles",
         "_millisecond",
         "_output",
         "_peers",
@@ -130,6 +131,7 @@ class FastAccessLog:
         self._before, self._after = (BOLD, RESET) if colors else ("", "")
         self._statuses = {int(status): status_text(status, colors) for status in HTTPStatus} | {0: "-"}
         self._peers: dict[Any, str] = {}
+        self._middles: dict[tuple[Any, str, bytes, str, int], str] = {}
         self._lines: list[str] = []
         self._scheduled = False
         self._millisecond = self._second = -1
@@ -170,18 +172,20 @@ class FastAccessLog:
 
     def _quick_json(self, exchange: Exchange) -> str:
         scope = exchange.scope
-        raw, query = scope["raw_path"], scope["query_string"]
-        method, version = scope["method"], scope["http_version"]
-        if raw.translate(None, _PLAIN) or method not in _METHODS or version not in _VERSIONS:
-            return ""
-        target = path = raw.decode()
+        query = scope["query_string"]
+        asked = (
+            scope["client"],
+            scope["method"],
+            scope["raw_path"],
+            scope["http_version"],
+            exchange.status,
+        )
         if query:
-            if query.translate(None, _PLAIN):
-                return ""
-            query = query.decode()
-            target = f"{path}?{query}"
+            middle = self._middle(*asked, query)
         else:
-            query = ""
+            middle = self._middles.get(asked) or self._remember(asked)
+        if not middle:
+            return ""
         request_id = ""
         for name, value in scope["headers"]:
             if name == b"x-request-id":
@@ -189,17 +193,41 @@ class FastAccessLog:
                     return ""
                 request_id = f',"request_id":"{value.decode()}"'
                 break
-        client = scope["client"]
-        peer = self._peers.get(client) or self._peer(client)
-        status = exchange.status
         duration = (self._clock() - exchange.started) * 1e3
         return (
-            f'{{"time":"{self._now()}","level":"INFO","logger":"pronghorn.access",'
-            f'"message":"{peer} - \\"{method} {target} HTTP/{version}\\" {status or "-"}",'
-            f'"client":"{peer}","method":"{method}","path":"{path}","query":"{query}",'
-            f'"protocol":"HTTP/{version}","status":{status or "null"},"bytes_in":{exchange.bytes_in},'
+            f'{{"time":"{self._now()}",{middle},"bytes_in":{exchange.bytes_in},'
             f'"bytes_out":{exchange.bytes_out},"duration_ms":{duration:.3f}{request_id}}}\n'
         )
+
+    def _middle(
+        self, client: Any, method: str, raw: bytes, version: str, status: int, query: bytes = b""
+    ) -> str:
+        """What two requests for the same thing have in common."""
+        if (
+            raw.translate(None, _PLAIN)
+            or query.translate(None, _PLAIN)
+            or method not in _METHODS
+            or version not in _VERSIONS
+        ):
+            return ""
+        target = path = raw.decode()
+        if query:
+            target = f"{path}?{query.decode()}"
+        peer = self._peers.get(client) or self._peer(client)
+        return (
+            f'"level":"INFO","logger":"pronghorn.access",'
+            f'"message":"{peer} - \\"{method} {target} HTTP/{version}\\" {status or "-"}",'
+            f'"client":"{peer}","method":"{method}","path":"{path}","query":"{query.decode()}",'
+            f'"protocol":"HTTP/{version}","status":{status or "null"}'
+        )
+
+    def _remember(self, asked: tuple[Any, str, bytes, str, int]) -> str:
+        middle = self._middle(*asked)
+        if middle:
+            if len(self._middles) >= _REMEMBERED:
+                self._middles.clear()
+            self._middles[asked] = middle
+        return middle
 
     def _careful(self, exchange: Exchange) -> str:
         facts = Facts.of(exchange, self._clock())
@@ -216,7 +244,7 @@ class FastAccessLog:
         peer = client_text(client)
         if self._json:
             peer = json.dumps(peer)[1:-1]  # Escaped text has backslashes, which JSON writes twice.
-        if len(self._peers) >= _PEERS:
+        if len(self._peers) >= _REMEMBERED:
             self._peers.clear()
         self._peers[client] = peer
         return peer
