@@ -58,16 +58,18 @@ class Lines:
 
     def wait_for(self, text: str, *, count: int = 1) -> str:
         """The `count`-th line with `text` in it, as soon as it is there."""
+        if not self.has(text, count=count):
+            raise AssertionError(f"no line with {text!r}:\n" + "\n".join(self._lines))
+        return self._with(text)[count - 1]
+
+    def has(self, text: str, *, count: int = 1, within: float = PATIENCE) -> bool:
+        """Whether there are `count` lines with `text`, which they have some seconds to become."""
         with self._changed:
+            self._changed.wait_for(lambda: len(self._with(text)) >= count or self._ended, within)
+            return len(self._with(text)) >= count
 
-            def found() -> list[str]:
-                return [line for line in self._lines if text in line]
-
-            self._changed.wait_for(lambda: len(found()) >= count or self._ended, PATIENCE)
-            matches = found()
-            if len(matches) < count:
-                raise AssertionError(f"no line with {text!r}:\n" + "\n".join(self._lines))
-            return matches[count - 1]
+    def _with(self, text: str) -> list[str]:
+        return [line for line in self._lines if text in line]
 
     def all(self) -> list[str]:
         """Every line, up to the end of the stream. To be called when the process has ended."""

@@ -345,6 +345,17 @@ async def test_close_without_a_code_is_1000() -> None:
         assert made.channel.calls == [("close", 1000, "")]
 
 
+@pytest.mark.parametrize("opened", [True, False])
+async def test_reason_that_is_no_text_becomes_one(opened: bool) -> None:
+    """FastAPI closes with the list of what it found invalid."""
+    made = Made()
+    if opened:
+        await made.opened()
+    await made.cycle.send({"type": "websocket.close", "code": 1008, "reason": [1]})
+    assert (await made.cycle.receive())["type"] == ("websocket.disconnect" if opened else "websocket.connect")
+    assert await made.cycle.receive() == {"type": "websocket.disconnect", "code": 1008, "reason": "[1]"}
+
+
 async def test_messages_that_had_come_are_there_before_the_disconnect() -> None:
     made = await Made().opened()
     made.cycle.feed("last words")

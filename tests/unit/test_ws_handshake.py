@@ -143,6 +143,10 @@ def test_fields_of_the_application_and_of_the_server() -> None:
     assert (own[2:], others) == ([(b"sec-websocket-protocol", b"graphql-ws")], [])
 
 
+def test_fields_may_be_lists_as_in_the_handbook() -> None:
+    assert accept(offer(), None, [[b"x", b"y"]])[2] == [(b"x", b"y")]
+
+
 def test_over_http_2_there_is_no_key() -> None:
     """An extended CONNECT (RFC 8441): the same fields but the key, and 200."""
     request = RequestHead()

@@ -394,7 +394,7 @@ class HttpCycle:
         """The same, for what stands between this cycle and the application."""
         self._fail()
 
-    def switched(self, status: int, headers: list[tuple[bytes, bytes]]) -> None:
+    def switched(self, status: int, headers: list[Any]) -> None:
         """The request was answered by leaving HTTP; what comes now is another protocol."""
         self.status = status
         self._headers = headers

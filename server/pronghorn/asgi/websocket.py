@@ -29,7 +29,7 @@ QUEUED: Final = 65_536
 class Opener(Protocol):
     """A connection that can turn into a WebSocket."""
 
-    def open(self, subprotocol: str | None, headers: list[tuple[bytes, bytes]]) -> WebSocketChannel:
+    def open(self, subprotocol: str | None, headers: list[Any]) -> WebSocketChannel:
         """Answer the handshake. Raises `InvalidResponse`, or another `ValueError`, before anything is written."""
 
 
@@ -194,7 +194,7 @@ class WebSocketCycle:
                 self._accept(message)
                 return
             if kind == "websocket.close":
-                self._finish(REFUSED, _code_of(message), message.get("reason") or "")
+                self._finish(REFUSED, _code_of(message), _reason_of(message))
                 self._request().refuse(403, [(b"connection", b"close")])
                 return
             if kind == "websocket.http.response.start":
@@ -223,7 +223,7 @@ class WebSocketCycle:
         return self._http
 
     def _close(self, message: Message) -> None:
-        code, reason = _code_of(message), message.get("reason") or ""
+        code, reason = _code_of(message), _reason_of(message)
         if not sendable(code):
             raise RuntimeError(
                 f"{code} is no code that a WebSocket can be closed with (RFC 6455, section 7.4)."
@@ -252,6 +252,11 @@ class WebSocketCycle:
 def _code_of(message: Message) -> int:
     code = message.get("code")
     return NORMAL if code is None else int(code)
+
+
+def _reason_of(message: Message) -> str:
+    reason = message.get("reason") or ""
+    return reason if type(reason) is str else str(reason)  # FastAPI gives a list of what it finds invalid
 
 
 def _as_text(text: object) -> str:

@@ -449,7 +449,7 @@ class H1Connection:
 
     # An Opener.
 
-    def open(self, subprotocol: str | None, headers: list[tuple[bytes, bytes]]) -> WebSocketChannel:
+    def open(self, subprotocol: str | None, headers: list[Any]) -> WebSocketChannel:
         upgrade, service = self._upgrade, self._service
         status, own, others = upgrade.answer(subprotocol, headers)
         self._response.switch(own, others)

@@ -180,10 +180,7 @@ class FastAccessLog:
             scope["http_version"],
             exchange.status,
         )
-        if query:
-            middle = self._middle(*asked, query)
-        else:
-            middle = self._middles.get(asked) or self._remember(asked)
+        middle = self._middle(*asked, query) if query else self._middles.get(asked) or self._remember(asked)
         if not middle:
             return ""
         request_id = ""

@@ -13,12 +13,13 @@ import base64
 import hashlib
 import re
 from collections.abc import Iterable
-from typing import Final
+from typing import Any, Final
 
 from .ports import RequestHead
 from .ws_deflate import Deflate, negotiate, parse_extensions
 
-Fields = list[tuple[bytes, bytes]]
+#: Pairs of name and value; those of an application as it gave them.
+Fields = list[Any]
 
 _GUID: Final = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # §1.3
 _VERSION: Final = b"13"
