@@ -10,6 +10,8 @@ import resource
 import subprocess
 from pathlib import Path
 
+from scripts.bench.servers import BenchError
+
 ROOT = Path(__file__).resolve().parents[2]
 LOCK = ROOT / "requirements" / "bench.txt"
 PACKAGES = (
@@ -45,11 +47,24 @@ def prepare() -> Path:
     if not (stamp.exists() and stamp.read_text() == key and python.exists()):
         subprocess.run([ROOT / "scripts" / "venv", folder, LOCK, base], check=True)
         stamp.write_text(key)
+    _require_compiler(python)
     pip = [str(python), "-m", "pip", "install", "--disable-pip-version-check", "--quiet", "--no-index"]
     # Whatever its version says, it is the checkout of this moment that is wanted.
     wheel = ["--no-deps", "--no-build-isolation", "--force-reinstall", str(ROOT)]
     subprocess.run([*pip, *wheel], check=True, env={**os.environ, "PRONGHORN_COMPILE": "1"})
     return python
+
+
+def _require_compiler(python: Path) -> None:
+    """What compiles the hot modules. Raises `BenchError` naming what is missing and cannot be installed for whatever Python this is."""
+    subprocess.run([ROOT / "scripts" / "ensure", "gcc", "gcc"], check=True)
+    code = "import sysconfig; print(sysconfig.get_path('include'))"
+    headers = Path(subprocess.check_output([python, "-c", code], text=True).strip(), "Python.h")
+    if not headers.exists():
+        raise BenchError(
+            f"{headers} is missing: install the headers of this Python (on Debian, python3-dev), or name another one, "
+            "BENCH_PYTHON=/path/to/python"
+        )
 
 
 def cores() -> tuple[int, int] | None:
