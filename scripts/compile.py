@@ -1,7 +1,7 @@
 """A build hook of hatchling: compiles the modules that every request runs through, with mypyc, into the wheel.
 
 Wanted where PRONGHORN_COMPILE=1 stands in the environment, and left alone everywhere else: it takes a C compiler and the
-headers of Python. The wheel holds the sources too, so that a traceback still shows its lines. Nothing is written into the checkout.
+headers of Python. The wheel holds the sources too, for whoever reads a traceback. Nothing is written into the checkout.
 docs/adr/0024-hot-modules-compiled.md has the reasons and the figures; `pronghorn --version` says whether it is at work.
 """
 

@@ -183,6 +183,17 @@ def test_fields_of_the_hop_are_the_servers(name: bytes) -> None:
     assert wire.head == [b"HTTP/1.1 200 OK", b"content-length: 5"]
 
 
+def test_upgrade_of_the_application_is_named_in_connection() -> None:
+    for _ in range(2):  # and is not remembered
+        wire = Wire()
+        wire.encoder.respond(request(), 426, [(b"upgrade", b"websocket")], b"")
+        assert wire.head[1:] == [
+            b"upgrade: websocket",
+            b"content-length: 0",
+            b"connection: upgrade, keep-alive",
+        ]
+
+
 @pytest.mark.parametrize("name", [b"connection", b"Connection"])
 def test_application_may_ask_to_close(name: bytes) -> None:
     wire = Wire()

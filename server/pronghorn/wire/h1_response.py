@@ -22,14 +22,15 @@ from .ports import Headers, InvalidResponse, RequestError, RequestHead
 _LENGTH_DIGITS: Final = 19
 # Fields that are never cached: those that the server writes itself, and those of its own that an application may set.
 _NOTABLE: Final = frozenset(
-    (b"content-length", b"transfer-encoding", b"connection", b"keep-alive", b"date", b"server")
+    (b"content-length", b"transfer-encoding", b"connection", b"keep-alive", b"upgrade", b"date", b"server")
 )
 _BODILESS: Final = frozenset((204, 205, 304))
 
-# Fields of the application that change what the server writes: "close" in Connection, Date, Server.
+# Fields of the application that change what the server writes: "close" in Connection, Date, Server, Upgrade.
 _CLOSE: Final = 1
 _DATE: Final = 2
 _SERVER: Final = 4
+_UPGRADE: Final = 8
 
 # How the body in progress is delimited.
 _NONE: Final = 0
@@ -122,7 +123,7 @@ class H1Response:
             else:
                 self.missing = length - size
                 self.keep_alive = False  # the peer waits for bytes that will not come
-        if self._own & _CLOSE or not self.keep_alive or request.http_version == "1.0":
+        if self._own & (_CLOSE | _UPGRADE) or not self.keep_alive or request.http_version == "1.0":
             self._persistence(lines)
         lines.append(b"\r\n")
         if size >= LARGE:
@@ -154,7 +155,7 @@ class H1Response:
         else:
             self._framing = _UNTIL_CLOSE
             self.keep_alive = False
-        if self._own & _CLOSE or not self.keep_alive or request.http_version == "1.0":
+        if self._own & (_CLOSE | _UPGRADE) or not self.keep_alive or request.http_version == "1.0":
             self._persistence(lines)
         lines.append(b"\r\n")
         self._write(b"".join(lines))
@@ -283,6 +284,9 @@ class H1Response:
         if lowered == b"server":
             self._own |= _SERVER
             return line
+        if lowered == b"upgrade":
+            self._own |= _UPGRADE
+            return line
         if lowered == b"content-length":
             self._take_length(value)
         elif lowered == b"connection" and b"close" in value.lower():
@@ -310,4 +314,8 @@ class H1Response:
         """Say what HTTP/1.1 does not imply: that this is the last response, or to HTTP/1.0 that it is not."""
         if self._own & _CLOSE:
             self.keep_alive = False
-        lines.append(b"connection: keep-alive\r\n" if self.keep_alive else b"connection: close\r\n")
+        persistence = b"keep-alive" if self.keep_alive else b"close"
+        if self._own & _UPGRADE:
+            # RFC 9110 §7.8: the field is of this connection, and Connection has to say so.
+            persistence = b"upgrade, " + persistence
+        lines.append(b"connection: %b\r\n" % persistence)
