@@ -211,7 +211,7 @@ def _line_and_host() -> list[Row]:
         Row(section, "101 fields that would be dropped", get(*(["X_Forwarded_For: y"] * 101)), 431),
         Row(section, "field of 70,000 bytes that would be dropped", get("X_Real_IP: " + "y" * 70_000), 431),
         Row(section, "20,000 fields", get(*many), 431),
-        Row(section, "head without an end", get(*many)[:-2], 431, cve="CVE-2025-48956"),
+        Row(section, "head without an end", get(*many)[:-2], 431, cve="CVE-2025-48956", last=True),
         Row(section, "field of 70,000 bytes", get("X: " + "y" * 70_000), 431, cve="CVE-2025-48956"),
         Row(section, "field name of 70,000 bytes", get("X" * 70_000 + ": y"), 431),
         Row(section, "length over the limit", post("Content-Length: 100001"), 413),
