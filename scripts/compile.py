@@ -18,6 +18,12 @@ WANTED = "PRONGHORN_COMPILE"
 # All in one shared library, whose name this begins.
 GROUP = "pronghorn"
 
+RUNTIME = "misc_ops.c"
+# What mypyc's runtime does when an exception is thrown into a coroutine that awaits another: the form of `throw()` with three
+# arguments, deprecated since Python 3.12. Every task that is cancelled would warn, or fail where warnings are errors.
+_THROW = "PyObject_CallFunctionObjArgs(_m, type, value, traceback, NULL)"
+_THROW_MENDED = "PyObject_CallOneArg(_m, value)"
+
 
 class CompileHook(BuildHookInterface[Any]):
     """Its table in pyproject.toml has patterns of files, `modules` and `except`, in the folder `sources` of the project."""
@@ -46,13 +52,6 @@ class CompileHook(BuildHookInterface[Any]):
         """The wheel is written; what went into it is not needed any more."""
         if self._folder is not None:
             self._folder.cleanup()
-
-
-RUNTIME = "misc_ops.c"
-# What mypyc's runtime does when an exception is thrown into a coroutine that awaits another: the form of `throw()` with three
-# arguments, deprecated since Python 3.12. Every task that is cancelled would warn, or fail where warnings are errors.
-_THROW = "PyObject_CallFunctionObjArgs(_m, type, value, traceback, NULL)"
-_THROW_MENDED = "PyObject_CallOneArg(_m, value)"
 
 
 def _mended(runtime: str) -> str:

@@ -4,7 +4,6 @@ import asyncio
 import logging
 import tempfile
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, BinaryIO
 
 import pytest
@@ -19,6 +18,7 @@ from pronghorn.net import files
 from pronghorn.types import Receive, Scope, Send
 from pronghorn.wire.headers import field_line
 from pronghorn.wire.ports import FilePart, Headers, RequestHead
+from tests.support.drawn import drawn
 from tests.support.scripted import Recorder, turns
 
 START = {"type": "http.response.start", "status": 200, "headers": [(b"x-a", b"b")]}
@@ -165,20 +165,7 @@ def test_the_table_says_how_to_get_out_of_every_state() -> None:
 
 
 def test_the_docs_draw_the_same_table() -> None:
-    page = (Path(__file__).resolve().parents[2] / "docs/architecture.md").read_text()
-    rows = [
-        [cell.strip().strip("`") for cell in line.split("|")[1:-1]]
-        for line in page.partition("### A response, as a table")[2].partition("\n##")[0].splitlines()
-        if line.startswith("|")
-    ]
-    (_, *events), _, *states = rows
-    drawn = {
-        (getattr(states_module, name), event): getattr(states_module, after)
-        for name, *cells in states
-        for event, after in zip(events, cells, strict=True)
-        if after
-    }
-    assert drawn == TRANSITIONS
+    assert drawn("### A response, as a table", states_module) == TRANSITIONS
 
 
 async def test_complete_response_is_one_call() -> None:

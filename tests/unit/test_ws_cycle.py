@@ -3,7 +3,6 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,6 +17,7 @@ from pronghorn.asgi.ws_states import CONNECTING, DENYING, FINISHED, LOST, OPEN, 
 from pronghorn.types import Receive, Scope, Send
 from pronghorn.wire.headers import field_line
 from pronghorn.wire.ports import InvalidResponse, RequestHead, WebSocketChannel
+from tests.support.drawn import drawn
 from tests.support.scripted import Recorder, turns
 from tests.unit.test_cycle import Writer
 
@@ -147,20 +147,7 @@ def test_the_table_says_how_to_get_out_of_every_state() -> None:
 
 
 def test_the_docs_draw_the_same_table() -> None:
-    page = (Path(__file__).resolve().parents[2] / "docs/architecture.md").read_text()
-    rows = [
-        [cell.strip().strip("`") for cell in line.split("|")[1:-1]]
-        for line in page.partition("### A WebSocket, as a table")[2].partition("\n## ")[0].splitlines()
-        if line.startswith("|")
-    ]
-    (_, *events), _, *states = rows
-    drawn = {
-        (getattr(states_module, name), event): getattr(states_module, after)
-        for name, *cells in states
-        for event, after in zip(events, cells, strict=True)
-        if after
-    }
-    assert drawn == TRANSITIONS
+    assert drawn("### A WebSocket, as a table", states_module) == TRANSITIONS
 
 
 # Opening.

@@ -167,18 +167,18 @@ class HttpCycle:
                 self.logger.debug("The application stopped at a client that had left: %r", self)
             else:
                 self.logger.exception("Exception in ASGI application")
-                self._fail()
+                self.fail()
         except BaseException:
             # Cancelled, or the interpreter is about to end. Either way nobody will complete this response.
-            self._fail()
+            self.fail()
             raise
         else:
             if self.state == IDLE:
                 self.logger.error("ASGI callable returned without starting response.")
-                self._fail()
+                self.fail()
             elif self.state < COMPLETE:
                 self.logger.error("ASGI callable returned without completing response.")
-                self._fail()
+                self.fail()
 
     async def receive(self) -> Message:
         if self._body_taken or self.state >= COMPLETE:
@@ -222,7 +222,7 @@ class HttpCycle:
             if HELD <= state <= OPEN:
                 body = message.get("body", b"")
                 if type(body) is not bytes:
-                    body = _as_bytes(body)
+                    body = as_bytes(body, "body of a response")
                 if message.get("more_body", False):
                     self._send_piece(body)
                     if self._writer.paused:
@@ -361,7 +361,7 @@ class HttpCycle:
             try:
                 await self._writer.send_file(part, self._count)
             except BaseException:
-                self._fail()
+                self.fail()
                 raise
         finally:
             part.close()
@@ -379,7 +379,7 @@ class HttpCycle:
         if self.state == CLOSED:
             raise ClientDisconnected("the client closed the connection")
 
-    def _fail(self) -> None:
+    def fail(self) -> None:
         """The application will send nothing more. Answer in its place, or give the response up."""
         if self.state >= COMPLETE:
             return
@@ -389,10 +389,6 @@ class HttpCycle:
             self._observer.response_complete(self)
             return
         self.refuse(500, [(b"connection", b"close")])
-
-    def fail(self) -> None:
-        """The same, for what stands between this cycle and the application."""
-        self._fail()
 
     def switched(self, status: int, headers: list[Any]) -> None:
         """The request was answered by leaving HTTP; what comes now is another protocol."""
@@ -433,7 +429,8 @@ def _with_length(headers: list[Any], size: int) -> list[Any]:
     return [*headers, (b"content-length", b"%d" % size)]
 
 
-def _as_bytes(body: object) -> bytes:
-    if isinstance(body, (bytes, bytearray, memoryview)):
-        return bytes(body)
-    raise TypeError(f"The body of a response must be bytes, got {type(body).__name__}.")
+def as_bytes(data: object, name: str) -> bytes:
+    """What an application gave for bytes. Raises `TypeError` for anything else, which it calls by `name`."""
+    if isinstance(data, (bytes, bytearray, memoryview)):
+        return bytes(data)
+    raise TypeError(f"The {name} must be bytes, got {type(data).__name__}.")

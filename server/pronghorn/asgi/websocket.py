@@ -18,7 +18,7 @@ from pronghorn.wire.ports import WebSocketChannel
 from pronghorn.wire.ws_close import ABNORMAL, GOING_AWAY, INTERNAL_ERROR, NORMAL, sendable
 
 from .disconnect import ClientDisconnected, says_that_the_client_left
-from .http import HttpCycle
+from .http import HttpCycle, as_bytes
 from .waker import Waker
 from .ws_states import CONNECTING, DENYING, FINISHED, LOST, OPEN, REFUSED
 
@@ -180,7 +180,9 @@ class WebSocketCycle:
                     text = message.get("text")
                     behind = self._channel.text(text if type(text) is str else _as_text(text))
                 else:
-                    behind = self._channel.binary(data if type(data) is bytes else _as_bytes(data))
+                    behind = self._channel.binary(
+                        data if type(data) is bytes else as_bytes(data, "bytes of a message")
+                    )
                 if behind:
                     await self._channel.drain()
                     if self.state == LOST:
@@ -265,9 +267,3 @@ def _as_text(text: object) -> str:
     if not isinstance(text, str):
         raise TypeError(f"The text of a message must be str, got {type(text).__name__}.")
     return text
-
-
-def _as_bytes(data: object) -> bytes:
-    if isinstance(data, (bytes, bytearray, memoryview)):
-        return bytes(data)
-    raise TypeError(f"The bytes of a message must be bytes, got {type(data).__name__}.")
