@@ -83,6 +83,13 @@ def websockets(server: Server, path: str, count: int = 3) -> Iterator[dict[int, 
             each.connection.close()
 
 
+def after(calls: int) -> Iterator[bool]:
+    """False so often, and then True."""
+    yield from [False] * calls
+    while True:
+        yield True
+
+
 # ---- Frames and replies ---------------------------------------------------------------------------------------------
 
 
