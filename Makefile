@@ -30,6 +30,10 @@ down: ## Stop the stack and remove its containers, networks and volumes
 logs: ## Follow the logs of the stack
 	@scripts/stack logs
 
+.PHONY: doctor
+doctor: ## Look at the running stack, and say what is wrong with it and the way out
+	@scripts/stack doctor
+
 .PHONY: build
 build: ## Build the images without starting anything
 	@scripts/stack build

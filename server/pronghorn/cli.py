@@ -20,7 +20,7 @@ from pronghorn.config import OPTIONS, Config
 from pronghorn.declare import Option
 from pronghorn.errors import UsageError, UserError, did_you_mean
 from pronghorn.flags import Command, misuse, sort
-from pronghorn.kinds import Seconds
+from pronghorn.kinds import Seconds, Text
 from pronghorn.sources import Resolution, resolve
 
 if TYPE_CHECKING:
@@ -41,7 +41,8 @@ SERVE = Command(
     epilog="""\
 Every option can also be set as PRONGHORN_<NAME> or UVICORN_<NAME> in the environment, or as a key of [tool.pronghorn] in the
 pyproject.toml of the current folder: a flag wins over PRONGHORN_, that over UVICORN_, that over the table. --print-config shows
-each value and where it came from. `pronghorn healthcheck` asks a running server whether it is ready.""",
+each value and where it came from. `pronghorn healthcheck` asks a running server whether it is ready, `pronghorn doctor` looks at the
+whole of it.""",
 )
 
 
@@ -51,6 +52,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     with _exits():
         if words[:1] == ["healthcheck"]:
             _healthcheck(words[1:])
+        elif words[:1] == ["doctor"]:
+            _doctor(words[1:])
         else:
             _serve_words(_join_headers(words))
     sys.exit(0)
@@ -148,9 +151,9 @@ def _serve_words(words: Sequence[str]) -> None:
         return
     try:
         config = found.config()
-        if config.app == "healthcheck":
+        if config.app in {"healthcheck", "doctor"}:
             raise UsageError(
-                "healthcheck comes before its options", hint=f"Write {PROGRAM} healthcheck --port 8000"
+                f"{config.app} comes before its options", hint=f"Write {PROGRAM} {config.app} --port 8000"
             )
         _serve(config)
     except UserError as exc:
@@ -265,3 +268,62 @@ def _resolve_probe(flags: dict[str, Any]) -> Resolution:
             hint="Give it here or as PRONGHORN_HEALTH_PATH, to the server as well",
         )
     return found
+
+
+# pronghorn doctor
+
+_NGINX = Option(
+    name="nginx",
+    kind=Text(metavar="FILE"),
+    default=None,
+    help="The configuration of the nginx in front, as nginx -T prints it; - is standard input.",
+    group="This command",
+    flag="--nginx",
+)
+_STOP_GRACE = Option(
+    name="stop_grace",
+    kind=Seconds(),
+    default=None,
+    help="Seconds that whoever stops the server waits before it kills: stop_grace_period of Compose, TimeoutStopSec of systemd.",
+    group="This command",
+    flag="--stop-grace",
+)
+DOCTOR = Command(
+    name=f"{PROGRAM} doctor",
+    options=[*(told for told in OPTIONS.values() if told.flag), _NGINX, _STOP_GRACE, _TIMEOUT],
+    switches={"--json": "Print one JSON array instead of lines.", **_HELP},
+    summary="Look at a running deployment and say, line by line, what is wrong with it and the way out: exit code 1 if anything is bad.",
+    epilog="Run it where the server runs, as the server's user or root, with the server's environment: `docker compose exec app pronghorn doctor`.",
+)
+
+
+def _doctor(words: Sequence[str]) -> None:
+    flags, switches, others = sort(words, DOCTOR)
+    if "--help" in switches:
+        _help(DOCTOR)
+        return
+    _refuse(others, DOCTOR)
+    own = {told.name: flags.pop(told.name, None) for told in (_NGINX, _STOP_GRACE, _TIMEOUT)}
+    found = resolve(flags, os.environ, Path.cwd())
+    # Imported here: see the module's docstring.
+    from pronghorn.doctor import checks, finding  # noqa: PLC0415
+    from pronghorn.doctor.nginx import Nginx  # noqa: PLC0415
+    from pronghorn.doctor.patient import Patient  # noqa: PLC0415
+
+    patient = Patient(
+        values=found.values,
+        nginx=None if own["nginx"] is None else Nginx.parse(_text_of(own["nginx"])),
+        stop_grace=None if own["stop_grace"] is None else _STOP_GRACE.read_text(own["stop_grace"], None),
+        timeout=_TIMEOUT.read_text(own["timeout"] or "5", None),
+    )
+    findings = [finding.warning("options", text, "") for text in found.warnings] + checks.examine(patient)
+    _write((finding.as_json if "--json" in switches else finding.as_text)(findings), sys.stdout)
+    if any(one.verdict is finding.Verdict.BAD for one in findings):
+        raise SystemExit(1)
+
+
+def _text_of(file: str) -> str:
+    try:
+        return sys.stdin.read() if file == "-" else Path(file).read_text("utf-8", errors="replace")
+    except OSError as exc:
+        raise UsageError(f"cannot read {file}: {exc.strerror}", option="--nginx") from None

@@ -45,9 +45,11 @@ ALLOWED: dict[str, set[str]] = {
     "runtime": {"config", "importer", "net", "asgi", "wire", "observe", "middleware"},
     "worker": {"config", "runtime", "net", "asgi", "wire", "observe", "middleware"},
     "supervise": {"config", "importer", "runtime", "worker", "net", "observe"},
+    # Looks at a deployment from outside.
+    "doctor": {"observe", "supervise"},
     "cli": {
         *("agreement", "config", "sources", "declare", "kinds", "flags", "usage"),
-        *("importer", "runtime", "worker", "supervise", "observe"),
+        *("importer", "runtime", "worker", "supervise", "observe", "doctor"),
     },
     # Gunicorn's worker classes stand where the command stands: above everything, with a process manager of their own.
     "gunicorn_settings": {"config", "sources"},

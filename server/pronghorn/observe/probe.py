@@ -6,6 +6,7 @@ would import an HTTP client for nothing.
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import socket
 import ssl
@@ -52,6 +53,19 @@ def probe(
     healthy = response.status == 200
     answer = f"{response.status} {body}".rstrip()
     return healthy, one_line(f"{'healthy' if healthy else 'unhealthy'}: {where} answered {answer} to {path}")
+
+
+def certificate(*, host: str, port: int, uds: str | None, timeout: float) -> bytes:
+    """The certificate, as DER, that a server shows at that address, whether it is good or not. Raises OSError for no handshake."""
+    with contextlib.ExitStack() as stack:
+        if uds is None:
+            plain = stack.enter_context(socket.create_connection((_LOOPBACK.get(host, host), port), timeout))
+        else:
+            plain = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
+            plain.settimeout(timeout)
+            plain.connect(uds)
+        encrypted = stack.enter_context(_unverified().wrap_socket(plain, server_hostname="localhost"))
+        return encrypted.getpeercert(binary_form=True) or b""
 
 
 class _UnixConnection(http.client.HTTPConnection):

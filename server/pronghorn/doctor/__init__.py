@@ -1,0 +1,1 @@
+"""`pronghorn doctor`: a running deployment looked at from outside, line by line, each with the way out."""
