@@ -38,6 +38,10 @@ doctor: ## Look at the running stack, and say what is wrong with it and the way 
 build: ## Build the images without starting anything
 	@scripts/stack build
 
+.PHONY: smoke
+smoke: $(READY) ## Ask a running deployment whether it keeps the contract (URL=https://...: another than the stack's)
+	@$(BIN)/python scripts/smoke $(or $(URL),$$(scripts/stack url)) $(SMOKE_ARGS)
+
 ##@ Development (a virtual environment)
 
 .PHONY: setup
