@@ -71,8 +71,7 @@ class Answer(NamedTuple):
 class AdminApp:
     """ASGI. `read` takes in the count files, `expose` makes of them what Prometheus reads, given what it accepts (None: nobody counts).
 
-    `supervised` tells whether there has to be a supervisor that lives; `silence` is after how many seconds a worker that says nothing
-    does not count as one that serves.
+    `silence` is after how many seconds a worker that says nothing does not count as one that serves.
     """
 
     #: Seconds between two calls of `sample`.
@@ -84,13 +83,11 @@ class AdminApp:
         expose: Callable[[str], tuple[bytes, str]] | None,
         *,
         about: About,
-        supervised: bool,
         silence: float,
     ) -> None:
         self._read = read
         self._expose = expose
         self._about = about
-        self._supervised = supervised
         self._silence = silence
         self._history = History()
         self._page: Answer | None = None
@@ -138,7 +135,7 @@ class AdminApp:
     # Health.
 
     def _livez(self, scope: Scope) -> Answer:
-        return _verdict(scope, liveness(self._read(), supervised=self._supervised))
+        return _verdict(scope, liveness(self._read()))
 
     def _readyz(self, scope: Scope) -> Answer:
         return _verdict(scope, self._readiness(self._read()))
@@ -175,9 +172,9 @@ class AdminApp:
 
     def _status(self, scope: Scope) -> Answer:  # noqa: ARG002  # a route
         reading = self._read()
-        checks = [*liveness(reading, supervised=self._supervised), *self._readiness(reading)]
+        checks = [*liveness(reading), *self._readiness(reading)]
         now = time.time()
-        about = self._about
+        about, supervisor = self._about, reading.supervisor
         return _json(
             {
                 "interval": self.interval,
@@ -185,8 +182,8 @@ class AdminApp:
                 "app": about.app,
                 "version": about.version,
                 "python": about.python,
-                "pid": about.pid,
-                "uptime_seconds": now - about.started,
+                "pid": about.pid if supervisor is None else supervisor.pid,
+                "uptime_seconds": now - (about.started if supervisor is None else supervisor.started),
                 "ready": all(check.passed for check in checks),
                 "reasons": [check.told for check in checks if not check.passed],
                 "workers": _rows(reading.workers),

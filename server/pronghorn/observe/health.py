@@ -30,13 +30,14 @@ class Check(NamedTuple):
     told: str
 
 
-def liveness(reading: Reading, *, supervised: bool) -> list[Check]:
-    """What has to be so for the server to get well by itself. A process that is the only one proves it by answering."""
-    if not supervised:
-        return [Check("process", True, "it answers")]
+def liveness(reading: Reading) -> list[Check]:
+    """What has to be so for the server to get well by itself. Where no supervisor says anything, the answer is the proof.
+
+    That is a process which is the only one, whose event loop this is; or Gunicorn's, which dies with the arbiter.
+    """
     supervisor = reading.supervisor
     if supervisor is None:
-        return [Check("supervisor", False, "there is no supervisor")]
+        return [Check("process", True, "it answers")]
     age = supervisor.heartbeat_age
     if age > _SILENCE:
         return [Check("supervisor", False, f"the supervisor is silent for {age:.0f} s")]

@@ -60,7 +60,7 @@ async def _administer(channel: Channel, start: Start, listeners: Sequence[Listen
 
     loop.add_reader(channel.fileno(), listen)
     loop.add_signal_handler(signal.SIGUSR1, reopen)
-    async with administered(app_of(start.config, supervised=True), listeners):
+    async with administered(app_of(start.config, start.counts, pid=start.parent), listeners):
         channel.send({"ready": []})
         beat()
         await gone.wait()

@@ -12,13 +12,22 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
+import platform
+import time
 from collections.abc import AsyncIterator, Sequence
+from functools import partial
+from pathlib import Path
 from typing import Final
 
+from pronghorn._version import __version__
+from pronghorn.config import OPTIONS, Config
 from pronghorn.net.deadlines import TICK, Deadlines, Ticker
 from pronghorn.net.service import Service
 from pronghorn.net.sockets import Listener
-from pronghorn.observe.admin import AdminApp
+from pronghorn.observe.admin import About, AdminApp
+from pronghorn.observe.exposition import render
+from pronghorn.observe.reading import Reading
 from pronghorn.runtime import own_parser
 from pronghorn.wire.headers import DefaultHeaders
 from pronghorn.wire.limits import RequestLimits
@@ -34,6 +43,22 @@ _HEADER: Final = 5.0
 _BODY: Final = 10.0
 #: Longer than Prometheus' usual scrape interval, 15 s.
 _KEEP_ALIVE: Final = 20.0
+
+
+def app_of(config: Config, folder: Path, *, pid: int | None = None) -> AdminApp:
+    """What is served there, of the count files in `folder`. `pid` is of the process that the workers come from: this one, by default."""
+    return AdminApp(
+        partial(Reading.of, folder),
+        partial(render, folder) if config.metrics else None,
+        about=About(
+            app=OPTIONS["app"].show(config.app),
+            version=__version__,
+            python=platform.python_version(),
+            pid=os.getpid() if pid is None else pid,
+            started=time.time(),
+        ),
+        silence=config.timeout_worker_healthcheck,
+    )
 
 
 @contextlib.asynccontextmanager
@@ -55,6 +80,7 @@ async def administered(app: AdminApp, listeners: Sequence[Listener]) -> AsyncIte
         service.defaults.renew(None)
         service.deadlines.advance()
 
+    app.sample()
     tickers = [Ticker(tick, TICK), Ticker(app.sample, app.interval)]
     servers = []
     try:
