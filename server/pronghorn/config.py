@@ -23,6 +23,7 @@ from pronghorn.headings import (
     DEVELOPMENT,
     LIMITS,
     LOGGING,
+    OBSERVABILITY,
     PROXY,
     TLS,
     WEBSOCKETS,
@@ -177,6 +178,16 @@ class Config:
         kinds.Flag(), default_text="on a terminal", help="Colour the level names."
     )
 
+    # Observability
+    admin: kinds.Address | None = OBSERVABILITY.option(
+        kinds.AdminAddress(),
+        help="Answer /livez, /readyz, /metrics, /workers and a status page here, and never where the application is: host:port, :port of this machine alone, or unix:PATH.",
+    )
+    health_path: str | None = OBSERVABILITY.option(
+        kinds.UrlPath(),
+        help="The server itself answers this path beside the application: 200 when ready, 503 while it starts or stops.",
+    )
+
     # Timeouts & limits
     timeout_keep_alive: int | float = LIMITS.option(
         kinds.Seconds(), default=5, help="Seconds an idle connection is kept for its next request."
@@ -306,10 +317,6 @@ class Config:
         kinds.Flag(),
         default=False,
         help="Accepted for Uvicorn's sake: here each request has a contextvars context of its own in any case.",
-    )
-    health_path: str | None = APPLICATION.option(
-        kinds.UrlPath(),
-        help="The server itself answers this path: 200 when ready, 503 while it starts or stops. pronghorn healthcheck asks it.",
     )
 
     # Headers & proxies

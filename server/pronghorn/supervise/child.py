@@ -19,17 +19,18 @@ from pronghorn.errors import UserError
 from pronghorn.importer import cause_text
 from pronghorn.worker.server import Server
 
-from .channel import Channel, Start
-from .kernel import die_with_parent
+from .channel import Channel, Role, Start
+from .kernel import die_with_parent, resident
 from .preload import preload
 
-_PAGE: Final = os.sysconf("SC_PAGE_SIZE")
 #: Seconds that an orphan may take to drain where there is no --timeout-graceful-shutdown.
 _ORPHAN: Final = 30
 
 
 class Link:
     """The supervision of a worker (`worker.supervision.Supervision`): messages to the supervisor, and back."""
+
+    alone = False
 
     def __init__(self, channel: Channel, beat: float, passed: Sequence[socket.socket]) -> None:
         self._channel = channel
@@ -61,7 +62,7 @@ class Link:
         service = server.service
         if service is not None:
             self._channel.send(
-                {"beat": {"requests": service.requests, "active": service.active, "rss": _resident()}}
+                {"beat": {"requests": service.requests, "active": service.active, "rss": resident()}}
             )
 
     def _listen(self, server: Server, loop: asyncio.AbstractEventLoop) -> None:
@@ -72,15 +73,6 @@ class Link:
             loop.remove_reader(self._channel.fileno())
             abandon(server.config.timeout_graceful_shutdown)
             server.should_exit = True
-
-
-def _resident() -> int:
-    """Bytes of memory in use: proc_pid_statm(5)."""
-    try:
-        with open("/proc/self/statm", "rb") as statm:  # noqa: PTH123  # four times as fast, and it is done for ever
-            return int(statm.read().split()[1]) * _PAGE
-    except OSError:
-        return 0  # no Linux
 
 
 def abandon(grace: float | None) -> None:
@@ -119,10 +111,15 @@ def begin(channel: Channel, passed: Sequence[int] = ()) -> None:
                 return  # it was quicker
         # Else the parent is the process that imported the application. Should it die, this one has no reason to: it becomes the
         # supervisor's child, and the end of the channel tells it of the supervisor's end.
-        if start.preload:
-            preload(channel, start, begin)
-        else:
-            work(channel, start, passed or start.listeners)
+        match start.role:
+            case Role.WORKER:
+                work(channel, start, passed or start.listeners)
+            case Role.PRELOADER:
+                preload(channel, start, begin)
+            case Role.ADMIN:
+                from .admin import administer  # noqa: PLC0415  # for one process of them all
+
+                administer(channel, start)
     except UserError as exc:
         if exc.show_cause and exc.__cause__ is not None:
             print(cause_text(exc.__cause__), file=sys.stderr, flush=True)  # noqa: T201  # as the command does

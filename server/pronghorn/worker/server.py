@@ -237,29 +237,6 @@ class Server:
             on_request_limit=functools.partial(self._supervision.request_limit_reached, self),
         )
 
-    async def _accept(self, listener: Listener, service: Service, runtime: Runtime) -> asyncio.Server:
-        loop = asyncio.get_running_loop()
-        # The loops want to know the family beforehand; the descriptor is the one to ask.
-        create: Callable[..., Awaitable[asyncio.Server]] = loop.create_server
-        if listener.unix:
-            create = loop.create_unix_server
-            if sys.version_info >= (3, 13):
-                # From then on the loops remove the file when the server closes, an inherited one as well.
-                create = functools.partial(create, cleanup_socket=False)
-        backlog = self.config.backlog
-        if isinstance(loop, asyncio.SelectorEventLoop):
-            # What asyncio calls backlog is also how often it tries to accept in one turn, and it goes on trying when it is
-            # out of descriptors: with a traceback for each of 2048 attempts, each second. One a turn is enough.
-            listener.sock, backlog = AlreadyListening(fileno=listener.sock.detach()), 1
-        return await create(
-            functools.partial(H1Connection, service),
-            sock=listener.sock,
-            ssl=None if runtime.tls is None else runtime.tls.context,
-            # Before a TLS handshake is done there is no connection that could have a deadline of its own.
-            ssl_handshake_timeout=None if runtime.tls is None else self.config.timeout_header,
-            backlog=backlog,
-        )
-
     @staticmethod
     def _tick(service: Service, runtime: Runtime) -> None:
         service.defaults.renew(None)

@@ -15,6 +15,9 @@ logger = logging.getLogger("pronghorn.error")
 class Supervision(Protocol):
     """Told by a `Server` what concerns more than itself."""
 
+    #: Whether the admin listener is this server's own. If not, somebody serves it who is there when the server is not.
+    alone: bool
+
     def serving(self, server: Server, where: Sequence[str]) -> None:
         """Requests are accepted from now on; `where`, for people to read."""
 
@@ -27,6 +30,8 @@ class Supervision(Protocol):
 
 class Alone:
     """A server that is the only one tells people where it is, and stops by itself."""
+
+    alone = True
 
     def serving(self, server: Server, where: Sequence[str]) -> None:
         for place in where:
