@@ -8,7 +8,7 @@ from typing import Any
 
 from pronghorn.declare import Option
 
-_WILDCARDS = frozenset({"", "0.0.0.0", "::", "[::]"})  # noqa: S104  # every interface, and so the other's too
+_WILDCARDS = frozenset({"", "0.0.0.0", "::", "[::]"})  # every interface, and so the other's too
 
 
 def check_together(values: Mapping[str, Any], options: Mapping[str, Option], *, code: bool) -> None:
@@ -32,7 +32,11 @@ def check_together(values: Mapping[str, Any], options: Mapping[str, Option], *, 
             if values[other] is not None:
                 refuse("reuse_port", other, "is for a host and a port, and cannot be given together with {}")
     if _same_place(values):
-        refuse("admin", "uds" if values["admin"].uds else "port", "that is where the application is: {} has it already")
+        refuse(
+            "admin",
+            "uds" if values["admin"].uds else "port",
+            "that is where the application is: {} has it already",
+        )
     if values["preload"] and values["reload"]:
         refuse(
             "preload",

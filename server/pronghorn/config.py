@@ -183,6 +183,17 @@ class Config:
         kinds.AdminAddress(),
         help="Answer /livez, /readyz, /metrics, /workers and a status page here, and never where the application is: host:port, :port of this machine alone, or unix:PATH.",
     )
+    metrics: bool | None = OBSERVABILITY.option(
+        kinds.Flag(),
+        default_text="with --admin",
+        help="Count requests, connections, limits and more, for /metrics of the admin listener.",
+    )
+    metrics_dir: str | None = OBSERVABILITY.option(
+        kinds.Text(metavar="PATH"),
+        ambient="PROMETHEUS_MULTIPROC_DIR",
+        default_text="$PROMETHEUS_MULTIPROC_DIR or a new one in memory",
+        help="Folder of the count files of this server alone, emptied at its start.",
+    )
     health_path: str | None = OBSERVABILITY.option(
         kinds.UrlPath(),
         help="The server itself answers this path beside the application: 200 when ready, 503 while it starts or stops.",

@@ -14,9 +14,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
-from pronghorn.config import OPTIONS, Config
+from pronghorn.config import Config
 from pronghorn.errors import UserError
 from pronghorn.net.sockets import Listener, describe
+from pronghorn.observe.application import VARIABLE
 from pronghorn.observe.slots import Folder, directory
 from pronghorn.sources import resolve
 from pronghorn.supervise.process import AdminProcess, start_admin
@@ -25,6 +26,17 @@ from pronghorn.worker.listening import listen_admin
 _NAME: Final = "pronghorn_admin"
 #: Gunicorn's timeout may be 0, for none.
 _SILENCE: Final = 30
+
+
+def _configuration(server: Any) -> Config:
+    """What the process is to know: of Gunicorn's settings and of the environment, as the workers read them."""
+    cfg = server.cfg
+    values = resolve(
+        {"app": getattr(server.app, "app_uri", None) or server.proc_name}, os.environ, Path.cwd()
+    ).values
+    names = ("admin", "metrics", "metrics_dir", "log_level", "log_format", "use_colors")
+    options = {name: values[name] for name in names}
+    return Config(values["app"], timeout_worker_healthcheck=cfg.timeout or _SILENCE, environ={}, **options)
 
 
 class Admin:
@@ -39,8 +51,10 @@ class Admin:
 
     def open(self) -> None:
         """Open the listener, and the folder of the count files, of which the workers learn by the environment. Raises UserError."""
+        if self._config.admin is None and not self._config.metrics:
+            return
         self._folder = directory(self._config.metrics_dir)
-        os.environ["PRONGHORN_METRICS_DIR"] = str(self._folder.path)
+        os.environ[VARIABLE] = str(self._folder.path)
         self._listeners = listen_admin(self._config)
 
     def see_to(self) -> None:

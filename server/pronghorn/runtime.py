@@ -152,7 +152,9 @@ def own_parser(
     try:
         from pronghorn.wire.h1_httptools import HttptoolsParser  # noqa: PLC0415  # optional
     except ImportError:
-        raise UsageError("httptools is not installed", option="--http", hint="Install it, or use h11") from None
+        raise UsageError(
+            "httptools is not installed", option="--http", hint="Install it, or use h11"
+        ) from None
     return lambda inbound: HttptoolsParser(inbound, limits)
 
 

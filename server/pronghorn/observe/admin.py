@@ -106,7 +106,7 @@ class AdminApp:
         serving = sum(serves(row, self._silence) for row in reading.workers)
         self._history.note(reading, serving, time.time())
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002  # ASGI; there are no bodies
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # ASGI; there are no bodies
         assert scope["type"] == "http"
         answer = self._answer(scope)
         headers = [
@@ -154,7 +154,7 @@ class AdminApp:
             return _text(HTTPStatus.NOT_IMPLEMENTED, str(exc))
         return Answer(HTTPStatus.OK, content_type, body, ((b"vary", b"accept"),))
 
-    def _workers(self, scope: Scope) -> Answer:  # noqa: ARG002  # a route
+    def _workers(self, scope: Scope) -> Answer:  # a route
         reading = self._read()
         checks = self._readiness(reading)
         return _json(
@@ -170,7 +170,7 @@ class AdminApp:
 
     # For people.
 
-    def _status(self, scope: Scope) -> Answer:  # noqa: ARG002  # a route
+    def _status(self, scope: Scope) -> Answer:  # a route
         reading = self._read()
         checks = [*liveness(reading), *self._readiness(reading)]
         now = time.time()
@@ -191,7 +191,7 @@ class AdminApp:
             }
         )
 
-    def _status_page(self, scope: Scope) -> Answer:  # noqa: ARG002  # a route
+    def _status_page(self, scope: Scope) -> Answer:  # a route
         if self._page is None:
             text = resources.files(__package__).joinpath("status.html").read_text("utf-8")
             policy = _policy(text).encode("ascii")
@@ -251,7 +251,7 @@ def _verdict(scope: Scope, checks: list[Check]) -> Answer:
     ]
     # As with Kubernetes, a name that is none is told and does no harm: the probe may be older or newer than the server.
     unknown = sorted(excluded.difference(check.name for check in checks))
-    lines += [f"[ ] {ascii(name)} is no check here, and cannot be excluded" for name in unknown]
+    lines += [f"[ ] {name!a} is no check here, and cannot be excluded" for name in unknown]
     return _text(status, "\n".join([*lines, summary]))
 
 

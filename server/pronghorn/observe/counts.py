@@ -138,6 +138,10 @@ class Counts:
         """The process is `starting`, `ready`, `leaving` or `gone` now."""
         self.words[FIELDS["state"]] = STATES.index(state)
 
+    def beat(self) -> None:
+        """The process lives; `publish` says so too."""
+        self._tell(heartbeat=time.monotonic_ns())
+
     def publish(self, service: Served, lag: float, resident: int) -> None:
         """Write down what `service` has counted; once a second, and at the end. `lag` is in seconds, `resident` in bytes."""
         self._lags.append(lag)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from . import metrics
 
@@ -51,7 +51,8 @@ class History:
                 "starts": _total(reading, metrics.STARTS) - _total(earlier, metrics.STARTS),
                 "exits": _total(reading, metrics.WORKER_EXITS) - _total(earlier, metrics.WORKER_EXITS),
                 "bytes_in": (_total(reading, metrics.BYTES_IN) - _total(earlier, metrics.BYTES_IN)) / seconds,
-                "bytes_out": (_total(reading, metrics.BYTES_OUT) - _total(earlier, metrics.BYTES_OUT)) / seconds,
+                "bytes_out": (_total(reading, metrics.BYTES_OUT) - _total(earlier, metrics.BYTES_OUT))
+                / seconds,
                 "rss": sum(row.rss for row in rows),
             }
         )

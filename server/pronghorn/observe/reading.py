@@ -93,6 +93,8 @@ class SupervisorRow:
     """The process that starts the others: how many it wants, how many it has started, and how those have ended."""
 
     pid: int
+    state: str
+    heartbeat_age: float
     started: float
     wanted: int
     starts: int
@@ -143,7 +145,7 @@ class Reading:
         self._add_cells(words, lives)
         if kind == slots.SUPERVISOR:
             if lives:
-                self.supervisor = self._supervisor(row)
+                self.supervisor = self._supervisor(row, now)
             return
         if lives:
             self.workers.append(_worker(int(number), row, now))
@@ -190,9 +192,11 @@ class Reading:
             if best.time < found.time:
                 self.exemplars[name, bucket] = found
 
-    def _supervisor(self, row: dict[str, int]) -> SupervisorRow:
+    def _supervisor(self, row: dict[str, int], now: int) -> SupervisorRow:
         return SupervisorRow(
             pid=row["pid"],
+            state=STATES[row["state"]],
+            heartbeat_age=max(0, now - row["heartbeat"]) / _NANO,
             started=row["started"] / _NANO,
             wanted=self.total(metrics.WANTED),
             starts=self.total(metrics.STARTS),

@@ -9,6 +9,7 @@ import asyncio
 import os
 import signal
 from collections.abc import Sequence
+from pathlib import Path
 
 from pronghorn.net.sockets import Listener, adopt
 from pronghorn.observe import logs
@@ -60,7 +61,9 @@ async def _administer(channel: Channel, start: Start, listeners: Sequence[Listen
 
     loop.add_reader(channel.fileno(), listen)
     loop.add_signal_handler(signal.SIGUSR1, reopen)
-    async with administered(app_of(start.config, start.counts, pid=start.parent), listeners):
+    assert start.config.metrics_dir is not None
+    app = app_of(start.config, Path(start.config.metrics_dir), pid=start.parent)
+    async with administered(app, listeners):
         channel.send({"ready": []})
         beat()
         await gone.wait()

@@ -42,6 +42,8 @@ class Start:
     path: tuple[str, ...]
     beat: float
     parent: int
+    slot: int = -1
+    generation: int = 0
     role: Role = Role.WORKER
 
 

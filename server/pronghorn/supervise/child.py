@@ -17,6 +17,7 @@ from typing import Final
 
 from pronghorn.errors import UserError
 from pronghorn.importer import cause_text
+from pronghorn.observe import application
 from pronghorn.worker.server import Server
 
 from .channel import Channel, Role, Start
@@ -32,9 +33,11 @@ class Link:
 
     alone = False
 
-    def __init__(self, channel: Channel, beat: float, passed: Sequence[socket.socket]) -> None:
+    def __init__(self, channel: Channel, start: Start, passed: Sequence[socket.socket]) -> None:
+        self.slot = start.slot
+        self.generation = start.generation
         self._channel = channel
-        self._beat = beat
+        self._beat = start.beat
         self._passed = passed
 
     def close_passed(self) -> None:
@@ -87,7 +90,7 @@ def work(channel: Channel, start: Start, listeners: Sequence[int]) -> None:
     sockets = [socket.socket(fileno=descriptor) for descriptor in listeners]
     for descriptor in (channel.fileno(), *listeners):
         os.set_inheritable(descriptor, False)  # not for what the application starts
-    link = Link(channel, start.beat, sockets)
+    link = Link(channel, start, sockets)
     try:
         Server(start.config, link).run(sockets)
     finally:
@@ -102,6 +105,8 @@ def begin(channel: Channel, passed: Sequence[int] = ()) -> None:
     try:
         start = channel.receive_start()
         sys.path[:] = start.path
+        if start.config.metrics_dir is not None:
+            os.environ[application.VARIABLE] = start.config.metrics_dir
         # A terminal sends its signals to all of us. What they mean for a worker is for the supervisor to say.
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])

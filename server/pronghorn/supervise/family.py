@@ -34,7 +34,7 @@ class Family:
         self._preloaders: dict[int, Preloader] = {}
         #: Who serves the admin listener, while there is anybody.
         self.admin: AdminProcess | None = None
-        self._config = config
+        self.config = config
         self._selector = selector
         self._descriptors = descriptors
         if config.preload:
@@ -48,7 +48,7 @@ class Family:
     def start(self, slot: int, generation: int) -> None:
         """Start a worker. Raises OSError if there can be none now, UsageError if there cannot be any."""
         process = start_worker(
-            self._config,
+            self.config,
             self._descriptors(slot),
             slot=slot,
             generation=generation,
@@ -60,13 +60,13 @@ class Family:
 
     def preload(self, generation: int) -> None:
         """Start a process to fork from, and fork from it once it is ready. Raises as `start` does."""
-        process = start_preloader(self._config, generation=generation, now=time.monotonic())
+        process = start_preloader(self.config, generation=generation, now=time.monotonic())
         self._preloaders[process.pid] = process
         self._selector.register(process.channel, selectors.EVENT_READ, process)
 
-    def administer(self, config: Config, listeners: Sequence[int]) -> None:
+    def administer(self, listeners: Sequence[int]) -> None:
         """Start the process of the admin listener. Raises as `start` does."""
-        self.admin = start_admin(config, listeners, now=time.monotonic())
+        self.admin = start_admin(self.config, listeners, now=time.monotonic())
         self._selector.register(self.admin.channel, selectors.EVENT_READ, self.admin)
 
     def hear(self, process: Process) -> bool:

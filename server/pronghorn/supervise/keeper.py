@@ -30,7 +30,7 @@ class Keeper:
     Without listeners there is nothing to see to.
     """
 
-    def __init__(self, config: Config, family: Family, listeners: Sequence[Listener]) -> None:
+    def __init__(self, config: Config, family: Family, listeners: Sequence[Listener] = ()) -> None:
         self.listeners = listeners
         self._config = config
         self._family = family
@@ -55,7 +55,7 @@ class Keeper:
 
     def _start(self, now: float) -> None:
         try:
-            self._family.administer(self._config, [listener.sock.fileno() for listener in self.listeners])
+            self._family.administer([listener.sock.fileno() for listener in self.listeners])
         except (OSError, UserError) as exc:  # no memory, no process numbers: that passes
             logger.error("Cannot start the admin process: %s", exc)  # noqa: TRY400  # the traceback is ours and says nothing
             self._count_failure(now)

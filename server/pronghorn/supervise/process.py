@@ -224,6 +224,8 @@ def _hand_over(
         path=tuple(sys.path),
         beat=min(config.timeout_notify, config.timeout_worker_healthcheck / 2),
         parent=parent,
+        slot=process.slot,
+        generation=process.generation,
         role=role,
     )
     try:

@@ -17,13 +17,15 @@ import socket
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from types import FrameType
 from typing import Final
 
 from pronghorn.config import Config
 from pronghorn.errors import StartupError, UsageError, UserError
 from pronghorn.net.sockets import Listener, beside, describe
-from pronghorn.observe import logs
+from pronghorn.observe import logs, slots
+from pronghorn.observe.counts import Counts
 from pronghorn.observe.reopen import reopen
 from pronghorn.worker.listening import listen, listen_admin
 from pronghorn.worker.signals import pass_on
@@ -48,6 +50,7 @@ from .policy import (
 )
 from .process import AdminProcess, Preloader, Process, told
 from .report import Report
+from .tally import Tally
 from .watch import Watcher, name_files
 
 logger = logging.getLogger("pronghorn.error")
@@ -86,7 +89,8 @@ class Supervisor:
         # Those that all workers share; with --reuse-port they are the first slot's, and the others have their own.
         self._listeners: list[Listener] = []
         self._own: dict[int, list[Listener]] = {}
-        self._admin = Keeper(config, self._family, ())
+        self._admin = Keeper(config, self._family)
+        self._tally = Tally()
         self._signals: deque[int] = deque()
         self._caught: list[int] = []
         self._generation = 0
@@ -125,6 +129,7 @@ class Supervisor:
             self._listeners = self._predecessor.listeners if self._predecessor else listen(config, sockets)
             stack.callback(self._close_listeners)
             self._admin = Keeper(config, self._family, self._admin_listeners())
+            self._begin_counting(stack)
             if config.reload:
                 self._watcher = Watcher.of(config)
                 self._watcher.start()
@@ -150,6 +155,17 @@ class Supervisor:
             listeners = self._own[slot]
         return [listener.sock.fileno() for listener in listeners]
 
+    def _begin_counting(self, stack: contextlib.ExitStack) -> None:
+        """Make the folder of the count files, if there are to be any, and tell everybody of it."""
+        config = self.config
+        if config.admin is None and not config.metrics:
+            return
+        folder = slots.directory(config.metrics_dir)
+        stack.callback(folder.close)
+        self._family.config = replace(config, metrics_dir=str(folder.path))
+        self._tally = Tally(Counts(folder.path, slots.SUPERVISOR))
+        stack.callback(self._tally.close)
+
     def _admin_listeners(self) -> list[Listener]:
         passed = self._predecessor.admin if self._predecessor else []
         if passed and self.config.admin is not None:
@@ -174,6 +190,7 @@ class Supervisor:
             if self._family.preloader is None and not self._family.preloading and now >= self._retry_at:
                 self._started(lambda: self._family.preload(self._generation))
             self._family.release()
+        self._tally.look(self._wanted, stopping=self._stopping)
         if self._predecessor is None:  # as long as there is one, its admin listener tells the truth
             self._admin.see_to(now)
         for action in decide(self._snapshot(), now):
@@ -221,7 +238,8 @@ class Supervisor:
         workers = self._family.workers
         match action:
             case Spawn(slot):
-                self._started(lambda: self._family.start(slot, self._generation))
+                if self._started(lambda: self._family.start(slot, self._generation)):
+                    self._tally.started()
             case Retire(pid, why):
                 logger.info("Retiring child process [%d]: %s", pid, why)
                 self._give_up_socket(workers[pid].slot)
@@ -252,7 +270,7 @@ class Supervisor:
         for listener in self._own.pop(slot, ()):
             listener.close()
 
-    def _started(self, start: Callable[[], None]) -> None:
+    def _started(self, start: Callable[[], None]) -> bool:
         try:
             start()
         except (
@@ -263,6 +281,8 @@ class Supervisor:
                 self._fatal = exc
             logger.error("Cannot start a child process: %s", exc)  # noqa: TRY400  # the traceback is ours and says nothing
             self._count_failure(time.monotonic())
+            return False
+        return True
 
     # Beginnings and ends.
 
@@ -291,12 +311,12 @@ class Supervisor:
         if isinstance(process, AdminProcess):
             self._admin.ended(process, code, now)
             return
+        if not isinstance(process, Preloader):
+            self._tally.ended(process, code)
         leaving = process.phase is Phase.LEAVING and not process.killed
         if isinstance(process, Preloader):
             if not leaving and process.failure is None:
-                logger.error(
-                    "Process [%d], which imports the application, died: %s", process.pid, told(code)
-                )
+                logger.error("Process [%d], which imports the application, died: %s", process.pid, told(code))
         elif leaving:
             logger.info("Child process [%d] ended", process.pid)
         elif process.failure is None:
@@ -497,4 +517,3 @@ def _log_with_stack(message: str, stack: str | None) -> None:
     """What ``logger.error(message, stack_info=True)`` would do, were it our own stack."""
     record = logger.makeRecord(logger.name, logging.ERROR, __file__, 0, message, (), None, sinfo=stack)
     logger.handle(record)
-

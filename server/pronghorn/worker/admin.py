@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
 import platform
 import time
 from collections.abc import AsyncIterator, Sequence
@@ -45,16 +44,16 @@ _BODY: Final = 10.0
 _KEEP_ALIVE: Final = 20.0
 
 
-def app_of(config: Config, folder: Path, *, pid: int | None = None) -> AdminApp:
-    """What is served there, of the count files in `folder`. `pid` is of the process that the workers come from: this one, by default."""
+def app_of(config: Config, folder: Path, *, pid: int) -> AdminApp:
+    """What is served there, of the count files in `folder`. `pid` is of the process that the workers come from."""
     return AdminApp(
         partial(Reading.of, folder),
-        partial(render, folder) if config.metrics else None,
+        partial(render, folder) if config.metrics is not False else None,
         about=About(
             app=OPTIONS["app"].show(config.app),
             version=__version__,
             python=platform.python_version(),
-            pid=os.getpid() if pid is None else pid,
+            pid=pid,
             started=time.time(),
         ),
         silence=config.timeout_worker_healthcheck,

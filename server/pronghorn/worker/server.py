@@ -7,6 +7,7 @@ have and say that it was the last.
 """
 
 import asyncio
+import contextlib
 import functools
 import logging
 import math
@@ -14,8 +15,8 @@ import os
 import selectors
 import signal
 import socket
-import sys
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Coroutine, Sequence
+from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
@@ -25,14 +26,13 @@ from pronghorn.asgi.lifespan import Lifespan, LifespanFailed
 from pronghorn.config import Config
 from pronghorn.errors import StartupError
 from pronghorn.net.deadlines import TICK, Deadlines, Ticker
-from pronghorn.net.h1_connection import H1Connection
 from pronghorn.net.service import Service
-from pronghorn.net.sockets import AlreadyListening, Listener, describe
+from pronghorn.net.sockets import Listener, describe
 from pronghorn.observe.health import HealthEndpoint, QuietProbes
 from pronghorn.observe.reopen import reopen
 from pronghorn.runtime import Runtime, load, loop_factory
 
-from .listening import listen
+from .listening import accept, listen, listen_admin
 from .signals import captured, pass_on
 from .supervision import Alone, Supervision
 
@@ -149,8 +149,30 @@ class Server:
         listeners = listen(self.config, sockets)
         try:
             logger.info("Started server process [%d]", os.getpid())
-            await self._serve_listeners(runtime, listeners)
+            async with self._administered(Path(self.config.metrics_dir or "")):
+                await self._serve_listeners(runtime, listeners)
             logger.info("Finished server process [%d]", os.getpid())
+        finally:
+            for listener in listeners:
+                listener.close()
+
+    @contextlib.asynccontextmanager
+    async def _administered(self, folder: Path) -> AsyncIterator[None]:
+        """Serve the admin listener beside all the rest, from before the application starts until it has ended, if it is ours to serve.
+
+        It tells what the count files in `folder` say.
+        """
+        if self.config.admin is None or not self._supervision.alone:
+            yield
+            return
+        from .admin import administered, app_of  # noqa: PLC0415  # not for those who have none
+
+        listeners = listen_admin(self.config)
+        try:
+            async with administered(app_of(self.config, folder, pid=os.getpid()), listeners):
+                for listener in listeners:
+                    logger.info("Admin listener on %s", describe(listener, tls=False))
+                yield
         finally:
             for listener in listeners:
                 listener.close()
@@ -170,7 +192,16 @@ class Server:
         ticker = Ticker(lambda: self._tick(service, runtime))
         try:
             if not self.should_exit:
-                self.servers = [await self._accept(listener, service, runtime) for listener in listeners]
+                self.servers = [
+                    await accept(
+                        listener,
+                        service,
+                        backlog=self.config.backlog,
+                        tls=None if runtime.tls is None else runtime.tls.context,
+                        handshake=self.config.timeout_header,
+                    )
+                    for listener in listeners
+                ]
                 self.started = True
                 tls = runtime.tls is not None
                 self._supervision.serving(self, [describe(listener, tls) for listener in listeners])
