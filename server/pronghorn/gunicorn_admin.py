@@ -66,7 +66,7 @@ class Admin:
                 self._config, [listener.sock.fileno() for listener in self._listeners], now=time.monotonic()
             )
         except (OSError, UserError) as exc:
-            self._server.log.error("Cannot start the admin process: %s", exc)
+            self._server.log.error("Cannot start the admin process: %s", exc)  # noqa: TRY400  # one line
             return
         for listener in self._listeners:
             self._server.log.info("Admin listener on %s", describe(listener, tls=False))
@@ -109,7 +109,7 @@ def on_starting(server: Any) -> None:
     try:
         admin.open()
     except UserError as exc:
-        server.log.error("%s", exc)
+        server.log.error("%s", exc)  # noqa: TRY400  # one line
         if server.pidfile is not None:
             server.pidfile.unlink()
         raise SystemExit(exc.exit_code) from None
