@@ -185,14 +185,14 @@ class Config:
     )
     metrics: bool | None = OBSERVABILITY.option(
         kinds.Flag(),
-        default_text="with --admin",
-        help="Count requests, connections, limits and more, for /metrics of the admin listener.",
+        default_text="with --admin or --metrics-dir",
+        help="Count requests, connections and more, for /metrics of the admin listener.",
     )
     metrics_dir: str | None = OBSERVABILITY.option(
-        kinds.Text(metavar="PATH"),
+        kinds.FolderPath(),
         ambient="PROMETHEUS_MULTIPROC_DIR",
         default_text="$PROMETHEUS_MULTIPROC_DIR or a new one in memory",
-        help="Folder of the count files of this server alone, emptied at its start.",
+        help="Where the numbers of all processes are kept, prometheus-client's too. What an earlier server has left there is removed.",
     )
     health_path: str | None = OBSERVABILITY.option(
         kinds.UrlPath(),
@@ -456,6 +456,9 @@ class Config:
         if not (isinstance(self.app, str) or callable(self.app)):
             raise OPTIONS["app"].fault("there is no application to serve", source=None, code=True)
         check_together(values, OPTIONS, code=True)
+        if values["metrics"] is None:
+            readable = self.admin is not None or self.metrics_dir is not None
+            object.__setattr__(self, "metrics", readable)
 
     # By hand: what a dataclass compiles for so many fields at each start takes longer than the rest of this module.
     def __eq__(self, other: object) -> bool:

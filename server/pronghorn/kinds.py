@@ -159,6 +159,10 @@ class SocketPath(Kind):
         return super().from_data(os.fspath(value) if isinstance(value, os.PathLike) else value)
 
 
+class FolderPath(SocketPath):
+    """A path where a folder is, or will be made."""
+
+
 class Address(NamedTuple):
     """Where to listen or to connect: a host and a port, or, if `uds` is not empty, a Unix socket at that path."""
 
