@@ -13,12 +13,12 @@ from pathlib import Path
 
 from pronghorn.net.sockets import Listener, adopt
 from pronghorn.observe import logs
+from pronghorn.observe.memory import resident
 from pronghorn.observe.reopen import reopen
 from pronghorn.worker.admin import administered, app_of
 from pronghorn.worker.listening import ADMIN_BACKLOG
 
 from .channel import Channel, Start
-from .kernel import resident
 
 
 def administer(channel: Channel, start: Start) -> None:

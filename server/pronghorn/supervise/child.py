@@ -18,10 +18,11 @@ from typing import Final
 from pronghorn.errors import UserError
 from pronghorn.importer import cause_text
 from pronghorn.observe import application
+from pronghorn.observe.memory import resident
 from pronghorn.worker.server import Server
 
 from .channel import Channel, Role, Start
-from .kernel import die_with_parent, resident
+from .kernel import die_with_parent
 from .preload import preload
 
 #: Seconds that an orphan may take to drain where there is no --timeout-graceful-shutdown.

@@ -15,23 +15,25 @@ import os
 import selectors
 import signal
 import socket
-from collections.abc import AsyncIterator, Coroutine, Sequence
+from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from pronghorn.asgi.disconnect import IgnoringSend
-from pronghorn.asgi.http import NullObserver, Observer
+from pronghorn.asgi.http import Observer
 from pronghorn.asgi.lifespan import Lifespan, LifespanFailed
 from pronghorn.config import Config
 from pronghorn.errors import StartupError
 from pronghorn.net.deadlines import TICK, Deadlines, Ticker
 from pronghorn.net.service import Service
 from pronghorn.net.sockets import Listener, describe
+from pronghorn.observe import slots
 from pronghorn.observe.health import HealthEndpoint, QuietProbes
 from pronghorn.observe.reopen import reopen
 from pronghorn.runtime import Runtime, load, loop_factory
 
+from .counting import Counted, Counting, Uncounted
 from .listening import accept, listen, listen_admin
 from .signals import captured, pass_on
 from .supervision import Alone, Supervision
@@ -143,26 +145,30 @@ class Server:
 
     async def _serve(self, sockets: Sequence[socket.socket] | None) -> None:
         self._loop = asyncio.get_running_loop()
+        with self._counting() as counting:
+            await self._serve_counted(sockets, counting)
+
+    async def _serve_counted(self, sockets: Sequence[socket.socket] | None, counting: Counting) -> None:
         runtime = load(self.config)
         # The sockets come first. A port that is taken is found before the application opens its database, and who
         # connects while it does so waits instead of being refused.
         listeners = listen(self.config, sockets)
         try:
             logger.info("Started server process [%d]", os.getpid())
-            async with self._administered(Path(self.config.metrics_dir or "")):
-                await self._serve_listeners(runtime, listeners)
+            async with self._administered(counting.folder):
+                await self._serve_listeners(runtime, listeners, counting)
             logger.info("Finished server process [%d]", os.getpid())
         finally:
             for listener in listeners:
                 listener.close()
 
     @contextlib.asynccontextmanager
-    async def _administered(self, folder: Path) -> AsyncIterator[None]:
+    async def _administered(self, folder: Path | None) -> AsyncIterator[None]:
         """Serve the admin listener beside all the rest, from before the application starts until it has ended, if it is ours to serve.
 
         It tells what the count files in `folder` say.
         """
-        if self.config.admin is None or not self._supervision.alone:
+        if folder is None or self.config.admin is None or not self._supervision.alone:
             yield
             return
         from .admin import administered, app_of  # noqa: PLC0415  # not for those who have none
@@ -177,7 +183,31 @@ class Server:
             for listener in listeners:
                 listener.close()
 
-    async def _serve_listeners(self, runtime: Runtime, listeners: list[Listener]) -> None:
+    @contextlib.contextmanager
+    def _counting(self) -> Iterator[Counting]:
+        """Keep numbers where somebody can read them. Who has a supervisor is given the folder by it."""
+        config, supervision = self.config, self._supervision
+        if not (config.metrics or config.admin) or not (supervision.alone or config.metrics_dir):
+            yield Uncounted()
+            return
+        folder = (
+            slots.directory(config.metrics_dir)
+            if supervision.alone
+            else slots.Folder(Path(str(config.metrics_dir)), own=False)
+        )
+        with contextlib.closing(folder):
+            counting = Counted(
+                folder.path,
+                worker=supervision.slot,
+                generation=supervision.generation,
+                responses=bool(config.metrics),
+            )
+            with contextlib.closing(counting):
+                yield counting
+
+    async def _serve_listeners(
+        self, runtime: Runtime, listeners: list[Listener], counting: Counting
+    ) -> None:
         lifespan = Lifespan(runtime.app, mode=self.config.lifespan, logger=logger)
         try:
             await self._unless_forced(lifespan.startup())
@@ -188,8 +218,10 @@ class Server:
             ) from exc
         # Chosen only now, because an application may set up logging of its own while it starts.
         access_log = self._access_log() if self.config.access_log else None
-        service = self.service = self._service(runtime, lifespan, access_log or NullObserver())
-        ticker = Ticker(lambda: self._tick(service, runtime))
+        service = self.service = self._service(runtime, lifespan, counting.observed(access_log))
+        service.meter = counting.meter
+        counting.publish(service, 0.0)
+        ticker = Ticker(lambda: self._tick(service, runtime, counting, ticker))
         try:
             if not self.should_exit:
                 self.servers = [
@@ -203,9 +235,11 @@ class Server:
                     for listener in listeners
                 ]
                 self.started = True
+                counting.enter("ready")
                 tls = runtime.tls is not None
                 self._supervision.serving(self, [describe(listener, tls) for listener in listeners])
                 await self._exit_wanted.wait()
+            counting.enter("leaving")
             await self._drain(service, listeners)
             if not self.force_exit:
                 await self._unless_forced(lifespan.shutdown())
@@ -216,6 +250,7 @@ class Server:
             for connection in list(service.connections):
                 connection.abort()
             await lifespan.cancel()
+            counting.publish(service, 0.0)
             if access_log is not None:
                 access_log.flush()
 
@@ -269,7 +304,8 @@ class Server:
         )
 
     @staticmethod
-    def _tick(service: Service, runtime: Runtime) -> None:
+    def _tick(service: Service, runtime: Runtime, counting: Counting, ticker: Ticker) -> None:
+        counting.publish(service, ticker.late)
         service.defaults.renew(None)
         service.deadlines.advance()
         if runtime.tls is not None:
