@@ -35,8 +35,9 @@ class Link:
     alone = False
 
     def __init__(self, channel: Channel, start: Start, passed: Sequence[socket.socket]) -> None:
+        self.slot = start.slot
+        self.generation = start.generation
         self._channel = channel
-        self._start = start
         self._beat = start.beat
         self._passed = passed
 
