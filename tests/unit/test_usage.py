@@ -113,10 +113,10 @@ def test_the_help_of_a_command_has_its_own_options_alone(monkeypatch: pytest.Mon
     assert text.startswith("Usage: pronghorn healthcheck [OPTIONS]\n\n  Ask a running server")
     assert [line.split()[0] for line in text.splitlines() if line.startswith("  --")] == [
         *(
-            "--admin",
             "--host",
             "--port",
             "--uds",
+            "--admin",
             "--health-path",
             "--timeout",
             "--live",

@@ -1,4 +1,4 @@
-"""What a worker process runs: `python -m pronghorn.supervise.child DESCRIPTOR`, the descriptor being its end of a channel.
+"""What a worker process runs: `python -m pronghorn.supervise.child DESCRIPTOR ROLE`, the descriptor being its end of a channel.
 
 A worker is a `Server` whose supervision is a `Link`. It ends when it is told to, and when its supervisor is no more, which it
 learns from the kernel as well as from the end of the channel.
@@ -98,7 +98,7 @@ def work(channel: Channel, start: Start, listeners: Sequence[int]) -> None:
         link.close_passed()
 
 
-def begin(channel: Channel, passed: Sequence[int] = ()) -> None:
+def begin(channel: Channel, passed: Sequence[int] = (), role: Role = Role.WORKER) -> None:
     """Do what the first frame says; `passed` are listening sockets that did not come by inheritance.
 
     Raises SystemExit with the exit code of an error, which the supervisor has been told.
@@ -117,7 +117,7 @@ def begin(channel: Channel, passed: Sequence[int] = ()) -> None:
                 return  # it was quicker
         # Else the parent is the process that imported the application. Should it die, this one has no reason to: it becomes the
         # supervisor's child, and the end of the channel tells it of the supervisor's end.
-        match start.role:
+        match role:
             case Role.WORKER:
                 work(channel, start, passed or start.listeners)
             case Role.PRELOADER:
@@ -139,4 +139,4 @@ def begin(channel: Channel, passed: Sequence[int] = ()) -> None:
 
 
 if __name__ == "__main__":
-    begin(Channel(socket.socket(fileno=int(sys.argv[1]))))
+    begin(Channel(socket.socket(fileno=int(sys.argv[1]))), role=Role(sys.argv[2]))
