@@ -11,6 +11,7 @@ import os
 import signal
 import time
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -55,6 +56,7 @@ class Admin:
             return
         self._folder = directory(self._config.metrics_dir)
         os.environ[VARIABLE] = str(self._folder.path)
+        self._config = replace(self._config, metrics_dir=str(self._folder.path))
         self._listeners = listen_admin(self._config)
 
     def see_to(self) -> None:

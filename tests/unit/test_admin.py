@@ -60,6 +60,10 @@ class Asked:
         return json.loads(self.body)
 
 
+def page_for(accept: str) -> tuple[bytes, str]:
+    return f"page for {accept}".encode(), "text/plain; version=9"
+
+
 @dataclass
 class Admin:
     """The application, on what `workers` and `supervisor` are at the moment."""
@@ -67,7 +71,7 @@ class Admin:
     workers: list[WorkerRow] = field(default_factory=lambda: [WORKER])
     supervisor: SupervisorRow | None = SUPERVISOR
     reading: Reading | None = None
-    expose: Any = staticmethod(lambda accept: (f"page for {accept}".encode(), "text/plain; version=9"))
+    expose: Any = page_for
 
     clock: Any = time.time
 

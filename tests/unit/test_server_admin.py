@@ -98,7 +98,7 @@ def test_over_the_limit_it_is_alive_and_answers_that_it_is_full(tmp_path: Path) 
             admin.until("/readyz", 503, "every worker is at its limit")
             assert admin.ask("/livez").status == 200
             assert healthcheck(tmp_path, "--admin", admin.address)[0] == 0
-            code, line = healthcheck(tmp_path, PRONGHORN_ADMIN=admin.address, *("--ready",))
+            code, line = healthcheck(tmp_path, "--ready", PRONGHORN_ADMIN=admin.address)
             assert code == 1
             assert line.endswith(" answered 503 every worker is at its limit to /readyz")
             (tmp_path / "go").touch()

@@ -129,7 +129,7 @@ def test_a_restart_is_nothing_to_it(tmp_path: Path, socket_path: Path) -> None:
 
         until(over, "the old ones are still there")
         assert admin.process() == administering
-        assert admin.json("/workers")["supervisor"]["exits"] == {"retired": 2}
+        until(lambda: admin.json("/workers")["supervisor"]["exits"] == {"retired": 2}, "two have not ended")
         assert admin.json("/workers")["supervisor"]["starts"] == 4
 
 
@@ -192,9 +192,9 @@ def test_an_upgrade_takes_the_listener_over(tmp_path: Path, socket_path: Path) -
 def test_the_folder_of_the_numbers_goes_with_the_server(tmp_path: Path, socket_path: Path) -> None:
     def folders() -> set[Path]:
         return {
-            Path(os.readlink(link)).parent
-            for link in Path(f"/proc/{server.pid}/map_files").iterdir()
-            if ".counts" in os.readlink(link)
+            file.readlink().parent
+            for file in Path(f"/proc/{server.pid}/map_files").iterdir()
+            if file.readlink().suffix == ".counts"
         }
 
     with administered(tmp_path, socket_path) as (server, _):
