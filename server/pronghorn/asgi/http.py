@@ -46,7 +46,7 @@ class HttpCycle:
     """One request and its response.
 
     `status` is 0 until the application starts a response; `bytes_in` and `bytes_out` count body bytes; `started` is
-    what the clock of the owner said when the head was complete, in seconds.
+    what the clock of the owner said when the head was complete, in seconds. `request_id` is empty where requests have no name.
     """
 
     __slots__ = (
@@ -64,6 +64,7 @@ class HttpCycle:
         "head",
         "launched",
         "logger",
+        "request_id",
         "scope",
         "started",
         "state",
@@ -80,6 +81,7 @@ class HttpCycle:
         started: float,
     ) -> None:
         self.head = head
+        self.request_id = head.request_id
         self.scope = scope
         self.started = started
         self.logger = logger

@@ -184,7 +184,9 @@ class WsConnection:
 
     def on_violation(self, code: int, reason: str) -> None:
         if self.phase < _GOODBYE:
-            self._service.logger.info("WebSocket closed: %s (%d).", reason, code)
+            service = self._service
+            context = service.context_of(self._cycle.request_id)
+            context.run(service.logger.info, "WebSocket closed: %s (%d).", reason, code)
             self._codec.close(code, reason)
             self._cycle.disconnect(code, reason)
         self._close(linger=True)

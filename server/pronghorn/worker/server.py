@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 from pronghorn.asgi.disconnect import IgnoringSend
 from pronghorn.asgi.http import NullObserver, Observer
 from pronghorn.asgi.lifespan import Lifespan, LifespanFailed
+from pronghorn.asgi.request_id import RequestIds
 from pronghorn.config import Config
 from pronghorn.errors import StartupError
 from pronghorn.net.deadlines import TICK, Deadlines, Ticker
@@ -30,6 +31,7 @@ from pronghorn.net.service import Service
 from pronghorn.net.sockets import AlreadyListening, Listener, describe
 from pronghorn.observe.health import HealthEndpoint, QuietProbes
 from pronghorn.observe.reopen import reopen
+from pronghorn.observe.request_id import CURRENT
 from pronghorn.runtime import Runtime, load, loop_factory
 
 from .listening import listen
@@ -228,6 +230,7 @@ class Server:
             loop=asyncio.get_running_loop(),
             observer=observer,
             trust=runtime.trust,
+            ids=RequestIds(os.urandom(8).hex(), CURRENT) if config.request_id else None,
             websockets=runtime.websockets,
             early_hints=config.early_hints,
             root_path=config.root_path,
