@@ -26,10 +26,21 @@ _TRACEPARENT: Final = re.compile(
 ).fullmatch
 
 
+# The last two digits of a number, as text, as bytes, and with the end of their line: an id is then put together, not formatted.
+_TAILS: Final = [f"{number:02x}" for number in range(256)]
+_BYTES: Final = [tail.encode("ascii") for tail in _TAILS]
+_LINES: Final = [b"%b\r\n" % tail for tail in _BYTES]
+
+
 class RequestIds:
     """Names the requests of one process. `current` is the variable that holds the id inside the context of a request."""
 
-    __slots__ = ("_next", "_process", "current")
+    __slots__ = ("_bytes", "_line", "_next", "_process", "_text", "current")
+
+    # What 256 ids have in common, the first of which makes it.
+    _text: str
+    _bytes: bytes
+    _line: bytes
 
     def __init__(self, process: str, current: ContextVar[str]) -> None:
         """Take what no other process has for its own: 16 hexadecimal digits."""
@@ -37,29 +48,39 @@ class RequestIds:
         self._next = 0
         self.current = current
 
+    def _begin(self, block: int) -> None:
+        self._text = f"{self._process}{block:014x}"
+        self._bytes = self._text.encode("ascii")
+        self._line = b"x-request-id: %b" % self._bytes
+
     def name(self, head: RequestHead, *, trusted: bool) -> None:
         """Give a request its id: in `head`, and as the one X-Request-ID among its fields."""
-        value = b""
         named = head.named
         if named is not None:
             sent = named.get(_FIELD)
             if trusted:
                 if sent and len(sent) <= SIZE and not sent.translate(None, _PLAIN):
                     head.request_id = sent.decode("ascii")
-                    head.id_line = b"x-request-id: %b\r\n" % sent
+                    head.id_line = b"x-request-id: " + sent + b"\r\n"
                     return
-                value = trace_id(named.get(b"traceparent", b""))
+                trace = trace_id(named.get(b"traceparent", b""))
+            else:
+                trace = b""
             if sent is not None:
                 head.headers = [field for field in head.headers if field[0] != _FIELD]
-        if value:
-            text = value.decode("ascii")
-        else:
-            self._next += 1
-            text = f"{self._process}{self._next:016x}"
-            value = text.encode("ascii")
-        head.request_id = text
-        head.id_line = b"x-request-id: %b\r\n" % value
-        head.headers.append((_FIELD, value))
+            if trace:
+                head.request_id = trace.decode("ascii")
+                head.id_line = b"x-request-id: " + trace + b"\r\n"
+                head.headers.append((_FIELD, trace))
+                return
+        number = self._next
+        self._next = number + 1
+        tail = number & 255
+        if not tail:
+            self._begin(number >> 8)
+        head.request_id = self._text + _TAILS[tail]
+        head.id_line = self._line + _LINES[tail]
+        head.headers.append((_FIELD, self._bytes + _BYTES[tail]))
 
 
 def trace_id(traceparent: bytes) -> bytes:

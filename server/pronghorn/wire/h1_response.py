@@ -275,7 +275,7 @@ class H1Response:
             lines.append(self._defaults.without(date=own & _DATE != 0, server=own & _SERVER != 0))
         else:
             lines.append(self._defaults.block)
-        if not own & _ID:
+        if request.id_line and not own & _ID:
             lines.append(request.id_line)
         return lines
 
