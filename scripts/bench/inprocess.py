@@ -64,7 +64,7 @@ async def requests(workload: str, count: int) -> int:
     # Without a date, whose second would change at another request in each run.
     defaults = DefaultHeaders(server=b"pronghorn", date=False)
     websockets = WebSockets(codec=lambda: WebsocketsCodec)
-    ids = RequestIds("0123456789abcdef", CURRENT)
+    ids = RequestIds("0123456789abcdef", CURRENT.set)
     service = make_service(app, observer=NullObserver(), defaults=defaults, websockets=websockets, ids=ids)
     transport = _Count(ending)
     transport.connect(H1Connection(service))

@@ -9,7 +9,7 @@ costs a fraction of what randomness would; a secret it is not (docs/adr/0027-req
 """
 
 import re
-from contextvars import ContextVar
+from collections.abc import Callable
 from typing import Final
 
 from pronghorn.wire.ports import RequestHead
@@ -33,20 +33,20 @@ _LINES: Final = [b"%b\r\n" % tail for tail in _BYTES]
 
 
 class RequestIds:
-    """Names the requests of one process. `current` is the variable that holds the id inside the context of a request."""
+    """Names the requests of one process. `enter` notes the id in the context of the request."""
 
-    __slots__ = ("_bytes", "_line", "_next", "_process", "_text", "current")
+    __slots__ = ("_bytes", "_line", "_next", "_process", "_text", "enter")
 
     # What 256 ids have in common, the first of which makes it.
     _text: str
     _bytes: bytes
     _line: bytes
 
-    def __init__(self, process: str, current: ContextVar[str]) -> None:
+    def __init__(self, process: str, enter: Callable[[str], object]) -> None:
         """Take what no other process has for its own: 16 hexadecimal digits."""
         self._process = process
         self._next = 0
-        self.current = current
+        self.enter = enter
 
     def _begin(self, block: int) -> None:
         self._text = f"{self._process}{block:014x}"

@@ -140,7 +140,7 @@ class Service:
         """A context of its own for what is done, or said, for a request; with an empty id, for none of them."""
         context = self.context.copy()
         if request_id and self.ids is not None:
-            context.run(self.ids.current.set, request_id)
+            context.run(self.ids.enter, request_id)
         return context
 
     def spawn(self, coroutine: Coroutine[Any, Any, None], request_id: str) -> asyncio.Task[None] | None:

@@ -230,7 +230,7 @@ class Server:
             loop=asyncio.get_running_loop(),
             observer=observer,
             trust=runtime.trust,
-            ids=RequestIds(os.urandom(8).hex(), CURRENT) if config.request_id else None,
+            ids=RequestIds(os.urandom(8).hex(), CURRENT.set) if config.request_id else None,
             websockets=runtime.websockets,
             early_hints=config.early_hints,
             root_path=config.root_path,
