@@ -13,8 +13,10 @@ import sys
 from typing import Any
 
 from pronghorn.asgi.http import NullObserver
+from pronghorn.asgi.request_id import RequestIds
 from pronghorn.net.h1_connection import H1Connection
 from pronghorn.net.ws_settings import WebSockets
+from pronghorn.observe.request_id import CURRENT
 from pronghorn.wire.headers import DefaultHeaders
 from pronghorn.wire.ws_websockets import WebsocketsCodec
 from scripts.bench import websocket
@@ -62,7 +64,8 @@ async def requests(workload: str, count: int) -> int:
     # Without a date, whose second would change at another request in each run.
     defaults = DefaultHeaders(server=b"pronghorn", date=False)
     websockets = WebSockets(codec=lambda: WebsocketsCodec)
-    service = make_service(app, observer=NullObserver(), defaults=defaults, websockets=websockets)
+    ids = RequestIds("0123456789abcdef", CURRENT.set)
+    service = make_service(app, observer=NullObserver(), defaults=defaults, websockets=websockets, ids=ids)
     transport = _Count(ending)
     transport.connect(H1Connection(service))
     if app is raw.websocket:

@@ -174,6 +174,11 @@ class Config:
         help="How lines are written without --log-config. auto is text, or JSON where the application's root logger writes that.",
     )
     access_log: bool = LOGGING.option(kinds.Flag(), default=True, help="Log each request.")
+    request_id: bool = LOGGING.option(
+        kinds.Flag(),
+        default=True,
+        help="Give each request an id, a trusted peer's or one of its own: in its headers, its log records and its response.",
+    )
     use_colors: bool | None = LOGGING.option(
         kinds.Flag(), default_text="on a terminal", help="Colour the level names."
     )

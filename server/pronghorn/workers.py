@@ -39,6 +39,7 @@ from pronghorn.observe import logs
 from pronghorn.observe.atoms import GunicornAccessLog
 from pronghorn.observe.health import QuietProbes
 from pronghorn.observe.json_formatter import JsonFormatter
+from pronghorn.observe.request_id import install
 from pronghorn.runtime import loop_factory
 from pronghorn.supervise.kernel import die_with_parent
 from pronghorn.worker.server import Server
@@ -158,6 +159,7 @@ class PronghornWorker(Worker):  # type: ignore[misc]  # Gunicorn has no types
     @classmethod
     def check_config(cls, cfg: Any, log: Any) -> None:
         """Complain before anything is started. Called by the arbiter, which prints a RuntimeError and exits with 1."""
+        install()  # for formats of the arbiter's that ask for a request id, of which it has none
         reason = refusal(cfg)
         if reason is not None:
             raise RuntimeError(reason)

@@ -108,9 +108,6 @@ def as_record(one: Any) -> dict[str, Any]:
     return loaded
 
 
-ID = b"x-request-id"
-
-
 @settings(deadline=None)
 @given(
     raw=st.binary(max_size=30),
@@ -118,15 +115,15 @@ ID = b"x-request-id"
     method=st.sampled_from(["GET", "POST"]) | st.text(max_size=5),
     version=st.sampled_from(["1.0", "1.1", "2"]) | st.text(max_size=3),
     client=st.none() | st.tuples(st.ip_addresses().map(str) | st.text(max_size=9), st.integers(0, 65535)),
-    headers=st.lists(st.tuples(st.sampled_from([b"host", ID]), st.binary(max_size=200)), max_size=3),
+    request_id=st.sampled_from(["", "7f-3a", "x" * 128]),
     status=st.sampled_from([0, 200, 204, 418, 599, 999]),
 )
-@example(b"/", b"", "GET", "1.1", None, [], 200)
-@example(b"/", b"q", "GET", "1.1", ("192.0.2.1", 0), [(ID, b"abc"), (ID, b"def")], 0)
-@example(b"/\x7f", b"\x80", "GET", "1.1", ("::1", 5), [(ID, b"x" * 129)], 200)
-@example(b"/", b"", "\ud800", "\x7f", ("\udcff", 5), [(ID, b"\x00")], 200)
+@example(b"/", b"", "GET", "1.1", None, "", 200)
+@example(b"/", b"q", "GET", "1.1", ("192.0.2.1", 0), "abc", 0)
+@example(b"/\x7f", b"\x80", "GET", "1.1", ("::1", 5), "x", 200)
+@example(b"/", b"", "\ud800", "\x7f", ("\udcff", 5), "", 200)
 def test_both_ways_write_the_same_json(
-    raw: bytes, query: bytes, method: str, version: str, client: Any, headers: Any, status: int
+    raw: bytes, query: bytes, method: str, version: str, client: Any, request_id: str, status: int
 ) -> None:
     one = exchange(
         raw_path=raw,
@@ -134,7 +131,7 @@ def test_both_ways_write_the_same_json(
         method=method,
         http_version=version,
         client=client,
-        headers=headers,
+        request_id=request_id,
         status=status,
     )
     line = line_of(one, "json")
@@ -149,8 +146,8 @@ def test_both_ways_write_the_same_json(
 
 
 def test_json_line() -> None:
-    headers = [(b"host", b"a"), (b"x-request-id", b"7f-3a")]
-    one = exchange(b"/a?b=1", headers=headers, status=201, bytes_in=7)
+    headers = [(b"host", b"a"), (b"x-request-id", b"anybody's")]
+    one = exchange(b"/a?b=1", headers=headers, status=201, bytes_in=7, request_id="7f-3a")
     assert json.loads(line_of(one, "json")) == {
         "time": "2027-01-15T08:00:00.123Z",
         "level": "INFO",

@@ -263,7 +263,7 @@ class TestMake:
         logging.setLogRecordFactory(Record)
         try:
             log.response_complete(exchange())
-            log.response_complete(exchange(headers=[(b"x-request-id", b"7")]))
+            log.response_complete(exchange(request_id="7"))
         finally:
             logging.setLogRecordFactory(before)
         assert stream.getvalue() == "from the factory GET\n7 GET\n"

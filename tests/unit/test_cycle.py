@@ -95,6 +95,7 @@ def make(*, expects_continue: bool = False) -> tuple[HttpCycle, Writer, Recorder
     head.method = "GET"
     head.target = b"/"
     head.http_version = "1.1"
+    head.request_id, head.id_line = "", b""
     head.expects_continue = expects_continue
     writer, recorder = Writer(), Recorder()
     cycle = HttpCycle(

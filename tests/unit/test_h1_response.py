@@ -14,6 +14,7 @@ def request(method: str = "GET", http_version: str = "1.1") -> RequestHead:
     head = RequestHead()
     head.method = method
     head.http_version = http_version
+    head.id_line = b""
     return head
 
 

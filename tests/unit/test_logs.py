@@ -79,6 +79,7 @@ class Exchange:
         "headers": [],
     }
     status = 404
+    request_id = ""
     bytes_in, bytes_out, started = 0, 9, 0.0
 
 

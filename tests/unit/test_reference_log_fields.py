@@ -16,8 +16,9 @@ TYPES = {"str": str, "int": int, "float": float}
 
 
 class Exchange:
-    scope: dict[str, Any] = {"headers": [(b"x-request-id", b"7")]}  # noqa: RUF012
+    scope: dict[str, Any] = {}  # noqa: RUF012
     status, bytes_in, bytes_out, started = 200, 0, 0, 0.0
+    request_id = "7"
 
 
 FACTS = Facts.of(Exchange(), 1.0)

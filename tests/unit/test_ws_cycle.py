@@ -73,6 +73,7 @@ class Made:
     def __init__(self, max_queue: int = 4) -> None:
         head = RequestHead()
         head.method, head.target, head.http_version, head.expects_continue = "GET", b"/chat", "1.1", False
+        head.request_id, head.id_line = "", b""
         self.writer, self.recorder = Writer(), Recorder()
         scope = {"type": "http", "path": "/chat"}
         self.http = HttpCycle(

@@ -47,7 +47,7 @@ class HttpCycle:
     """One request and its response.
 
     `status` is 0 until the application starts a response; `bytes_in` and `bytes_out` count body bytes; `started` is
-    what the clock of the owner said when the head was complete, in seconds.
+    what the clock of the owner said when the head was complete, in seconds. `request_id` is empty where requests have no name.
     """
 
     __slots__ = (
@@ -83,6 +83,7 @@ class HttpCycle:
         started: float,
     ) -> None:
         self.head = head
+        self.request_id = head.request_id
         self.scope = scope
         self.started = started
         self.logger = logger

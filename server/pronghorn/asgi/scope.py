@@ -101,6 +101,8 @@ class ScopeTemplate:
             extensions["http.response.trailers"] = _NOTHING
         if tls is not None:
             extensions["tls"] = tls.copy()
+        if head.request_id:
+            extensions["pronghorn.request_id"] = {"id": head.request_id}
         return scope
 
 
@@ -114,6 +116,9 @@ def websocket_scope(
     scope["scheme"] = "wss" if http["scheme"] == "https" else "ws"
     scope["subprotocols"] = subprotocols
     extensions: dict[str, Any] = {"websocket.http.response": _NOTHING}
+    named = http["extensions"].get("pronghorn.request_id")
+    if named is not None:
+        extensions["pronghorn.request_id"] = named
     scope["extensions"] = extensions
     if tls is not None:
         extensions["tls"] = tls.copy()

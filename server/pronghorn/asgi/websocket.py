@@ -51,6 +51,7 @@ class WebSocketCycle:
         "_waker",
         "code",
         "logger",
+        "request_id",
         "scope",
         "state",
         "target",
@@ -61,6 +62,7 @@ class WebSocketCycle:
     def __init__(self, http: HttpCycle, scope: dict[str, Any], opener: Opener, max_queue: int) -> None:
         self.logger = http.logger
         self.target = http.head.target
+        self.request_id = http.request_id
         self.scope = scope
         self.state = CONNECTING
         # These two until it is accepted, and then they go, and with them the connection that has read the handshake.

@@ -184,10 +184,12 @@ class H1Connection:
     # Inbound.
 
     def on_head(self, head: RequestHead) -> None:
+        service = self._service
+        if service.ids is not None:
+            service.ids.name(head, trusted=self._trusted)
         scope = self._template.build(head, self._client, self._tls)
         if head.forwarded and self._trusted:
-            self._service.trust.apply(scope)
-        service = self._service
+            service.trust.apply(scope)
         cycle = HttpCycle(head, scope, self, service.observer, service.logger, time.perf_counter())
         self._incoming = cycle
         if self._active is None:
@@ -268,14 +270,14 @@ class H1Connection:
         self._response.keep_alive = cycle.head.keep_alive and not service.draining
         service.active += 1
         if service.limit_concurrency is not None and service.active > service.limit_concurrency:
-            service.logger.warning("Exceeded concurrency limit.")
+            service.context_of(cycle.request_id).run(service.logger.warning, "Exceeded concurrency limit.")
             service.meter.limit("concurrency")
             cycle.refuse(503, [(b"retry-after", b"1"), (b"connection", b"close")])
             return
         upgrade = self._upgrade
         if upgrade is not None and upgrade.http is cycle:
             self._response.keep_alive = False  # nobody knows what comes behind a handshake that is refused
-            if upgrade.refused(draining=service.draining):
+            if upgrade.refused(service):
                 if not service.draining:
                     service.meter.protocol_error("websocket_handshake")
                 return
@@ -284,9 +286,12 @@ class H1Connection:
         service.requests += 1
         if service.requests == service.limit_requests:
             service.meter.limit("max_requests")
-            service.on_request_limit()
+            # We may have been called from inside the request before this one, whose business that is not.
+            service.context_of("").run(service.on_request_limit)
         cycle.eager = True
-        self._task = service.spawn(cycle.run(service.app) if upgrade is None else upgrade.run(service.app))
+        self._task = service.spawn(
+            cycle.run(service.app) if upgrade is None else upgrade.run(service.app), cycle.request_id
+        )
         cycle.eager = False
         if cycle.state == HELD:
             cycle.hold()
@@ -388,7 +393,13 @@ class H1Connection:
             return
         if response.excess or response.missing:
             path = cycle.scope["path"].encode("unicode_escape").decode("ascii")
-            service.logger.error("Response of %s %s is %s.", cycle.head.method, path, response.mismatch())
+            service.context_of(cycle.request_id).run(
+                service.logger.error,
+                "Response of %s %s is %s.",
+                cycle.head.method,
+                path,
+                response.mismatch(),
+            )
         if not response.keep_alive:
             self._close(linger=not cycle.ended)
             return
@@ -465,7 +476,7 @@ class H1Connection:
     def open(self, subprotocol: str | None, headers: list[Any]) -> WebSocketChannel:
         upgrade, service = self._upgrade, self._service
         status, own, others = upgrade.answer(subprotocol, headers)
-        self._response.switch(own, others)
+        self._response.switch(upgrade.http.head, own, others)
         self._out.flush()
         # To this one the connection is over, and somebody else in its place.
         self._phase = _CLOSE
@@ -562,9 +573,12 @@ class H1Connection:
             return
         count_refusal(self._service.meter, error)
         peer = self._transport.get_extra_info("peername")
-        self._service.logger.warning(
+        service = self._service
+        service.context_of("" if error.head is None else error.head.request_id).run(
+            service.logger.warning,
             "Invalid HTTP request received: %s (%d), from %s.",
-            *(error.reason, error.status),
+            error.reason,
+            error.status,
             f"{peer[0]}:{peer[1]}" if isinstance(peer, tuple) else "a Unix socket",
         )
         self._response.refuse(error)

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
 from pronghorn.asgi.http import NullObserver, Observer
+from pronghorn.asgi.request_id import RequestIds
 from pronghorn.asgi.scope import ScopeTemplate
 from pronghorn.types import Address, ASGIApplication, Scope
 from pronghorn.wire.headers import DefaultHeaders, FieldCache
@@ -125,6 +126,8 @@ class Service:
     observer: Observer = field(default_factory=NullObserver)
     meter: Meter = field(default_factory=NullMeter)
     trust: Trust = field(default_factory=NoTrust)
+    #: None where requests have no names.
+    ids: RequestIds | None = None
     #: "on", "off", or "auto": not where there is a proxy, as far as one can tell.
     early_hints: str = "auto"
     root_path: str = ""
@@ -174,12 +177,19 @@ class Service:
             hints_to_proxies=self.early_hints == "on",
         )
 
-    def spawn(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None] | None:
+    def context_of(self, request_id: str) -> contextvars.Context:
+        """A context of its own for what is done, or said, for a request; with an empty id, for none of them."""
+        context = self.context.copy()
+        if request_id and self.ids is not None:
+            context.run(self.ids.enter, request_id)
+        return context
+
+    def spawn(self, coroutine: Coroutine[Any, Any, None], request_id: str) -> asyncio.Task[None] | None:
         """Run the application for one request. Returns the task, unless it is done already.
 
         From Python 3.12 on it runs at once, up to its first wait; before that, from the next turn of the loop on.
         """
-        context = self.context.copy()
+        context = self.context_of(request_id)
         if sys.version_info >= (3, 12):
             task = asyncio.Task(coroutine, loop=self.loop, context=context, eager_start=True)
             if task.done():

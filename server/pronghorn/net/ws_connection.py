@@ -189,11 +189,13 @@ class WsConnection:
 
     def on_violation(self, code: int, reason: str) -> None:
         if self.phase < _GOODBYE:
-            self._service.logger.info("WebSocket closed: %s (%d).", reason, code)
+            service = self._service
+            context = service.context_of(self._cycle.request_id)
+            context.run(service.logger.info, "WebSocket closed: %s (%d).", reason, code)
             if code == TOO_BIG:
-                self._service.meter.limit("websocket_message")
+                service.meter.limit("websocket_message")
             else:
-                self._service.meter.protocol_error("websocket_frame")
+                service.meter.protocol_error("websocket_frame")
             self._codec.close(code, reason)
             self._cycle.disconnect(code, reason)
         self._close(linger=True)

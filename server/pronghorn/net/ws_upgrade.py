@@ -43,13 +43,18 @@ class Upgrade:
             scope = websocket_scope(http.scope, self._offer.subprotocols, tls)
             self._cycle = WebSocketCycle(http, scope, opener, settings.max_queue)
 
-    def refused(self, *, draining: bool) -> bool:
+    def refused(self, service: Service) -> bool:
         """Answer a handshake that is not for the application; false if it is."""
         http, refusal = self.http, self._refusal
         if refusal is not None:
-            http.logger.warning("WebSocket handshake refused: %s (%d).", refusal.reason, refusal.status)
+            service.context_of(http.request_id).run(
+                service.logger.warning,
+                "WebSocket handshake refused: %s (%d).",
+                refusal.reason,
+                refusal.status,
+            )
             http.refuse(refusal.status, [*refusal.fields, (b"connection", b"close")])
-        elif draining:
+        elif service.draining:
             http.refuse(503, [(b"retry-after", b"1"), (b"connection", b"close")])
         else:
             return False

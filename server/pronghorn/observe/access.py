@@ -19,7 +19,7 @@ from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any, Final, Protocol
 
-from pronghorn.observe.facts import ID_SIZE, Exchange, Facts, client_text
+from pronghorn.observe.facts import Exchange, Facts, client_text
 from pronghorn.observe.logs import (
     ACCESS,
     BOLD,
@@ -183,13 +183,7 @@ class FastAccessLog:
         middle = self._middle(*asked, query) if query else self._middles.get(asked) or self._remember(asked)
         if not middle:
             return ""
-        request_id = ""
-        for name, value in scope["headers"]:
-            if name == b"x-request-id":
-                if len(value) > ID_SIZE or value.translate(None, _PLAIN):
-                    return ""
-                request_id = f',"request_id":"{value.decode()}"'
-                break
+        request_id = exchange.request_id and f',"request_id":"{exchange.request_id}"'
         duration = (self._clock() - exchange.started) * 1e3
         return (
             f'{{"time":"{self._now()}",{middle},"bytes_in":{exchange.bytes_in},'
@@ -294,6 +288,9 @@ class LoggingAccessLog:
             logger.name, logging.INFO, __file__, 0, _MESSAGE, args, None, "response_complete"
         )
         # Not as `extra`, which refuses names that a record factory of the user's has set already.
+        if facts.request_id:
+            # To come last, where the quick formatter has it.
+            record.__dict__.pop("request_id", None)
         record.__dict__.update(facts.as_attributes())
         logger.handle(record)
 

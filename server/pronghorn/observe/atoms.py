@@ -18,6 +18,7 @@ from typing import Any, Final, Protocol
 
 from pronghorn.observe.escape import escape, escape_bytes
 from pronghorn.observe.facts import Exchange, Facts
+from pronghorn.observe.request_id import CURRENT, NO_REQUEST
 
 _STATUSES: Final = {int(status): f"{int(status)} {status.phrase}" for status in HTTPStatus}
 # CGI/1.1 (RFC 3875, section 4.1) has these two without the prefix.
@@ -61,6 +62,7 @@ class GunicornAccessLog:
 
     def response_complete(self, exchange: Exchange) -> None:
         """Never raises: an application may have spoilt its scope, and a logger may be anybody's."""
+        token = CURRENT.set(exchange.request_id or NO_REQUEST)  # we may be outside of the request's context
         try:
             facts = Facts.of(exchange, self._clock())
             headers = _texts(exchange.scope.get("headers", ()))
@@ -68,7 +70,7 @@ class GunicornAccessLog:
                 Response(
                     _STATUSES.get(facts.status, str(facts.status)),
                     facts.bytes_out,
-                    _texts(getattr(exchange, "response_headers", ())),
+                    _answered(_texts(getattr(exchange, "response_headers", ())), facts.request_id),
                 ),
                 Request(facts.method, facts.full_path, facts.path, facts.query, headers),
                 environ(facts, exchange.scope, headers),
@@ -76,13 +78,15 @@ class GunicornAccessLog:
             )
         except Exception:  # noqa: BLE001  # see above
             self._log.exception("Error logging a request")
+        finally:
+            CURRENT.reset(token)
 
     def flush(self) -> None:
         """Do nothing: Gunicorn's handlers write at once."""
 
 
 def environ(facts: Facts, scope: Mapping[str, Any], headers: list[tuple[str, str]]) -> dict[str, Any]:
-    """The request's variables as a WSGI application would see them: `%({remote_addr}e)s` and the rest."""
+    """The request's variables as a WSGI application would see them: `%({remote_addr}e)s` and the rest; and `%({request_id}e)s`."""
     found: dict[str, Any] = {
         "REQUEST_METHOD": facts.method,
         "RAW_URI": facts.full_path,
@@ -90,6 +94,7 @@ def environ(facts: Facts, scope: Mapping[str, Any], headers: list[tuple[str, str
         "QUERY_STRING": facts.query,
         "SERVER_PROTOCOL": f"HTTP/{facts.version}",
         "wsgi.url_scheme": escape(str(scope.get("scheme", ""))),
+        "REQUEST_ID": facts.request_id or NO_REQUEST,
     }
     for role, address in (("REMOTE", scope.get("client")), ("SERVER", scope.get("server"))):
         if address:  # none: a Unix socket, and nobody who says who the client is
@@ -108,6 +113,13 @@ def environ(facts: Facts, scope: Mapping[str, Any], headers: list[tuple[str, str
 
 def _texts(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[str, str]]:
     return [(escape_bytes(name), escape_bytes(value)) for name, value in headers]
+
+
+def _answered(headers: list[tuple[str, str]], request_id: str) -> list[tuple[str, str]]:
+    """The fields of a response with the id that the server has put there, unless the application has."""
+    if not request_id or any(name.lower() == "x-request-id" for name, _ in headers):
+        return headers
+    return [*headers, ("x-request-id", request_id)]
 
 
 def _named_only(credentials: str) -> str:

@@ -8,13 +8,10 @@ that mounted applications rewrite.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 from urllib.parse import quote
 
 from pronghorn.observe.escape import escape, escape_bytes
-
-# A line names a request id of up to this many bytes.
-ID_SIZE: Final = 128
 
 
 class Exchange(Protocol):
@@ -40,6 +37,10 @@ class Exchange(Protocol):
     def started(self) -> float:
         """Seconds on the clock given to `make`."""
 
+    @property
+    def request_id(self) -> str:
+        """What the request is called, clean as it is; empty where requests have no names."""
+
 
 class Facts(NamedTuple):
     """What there is to tell about a response; every text in it escaped."""
@@ -53,7 +54,7 @@ class Facts(NamedTuple):
     bytes_in: int
     bytes_out: int
     duration_ms: float
-    request_id: str | None
+    request_id: str
 
     @classmethod
     def of(cls, exchange: Exchange, now: float) -> Facts:
@@ -72,7 +73,7 @@ class Facts(NamedTuple):
             bytes_in=exchange.bytes_in,
             bytes_out=exchange.bytes_out,
             duration_ms=round((now - exchange.started) * 1e3, 3),
-            request_id=_request_id(scope.get("headers")),
+            request_id=exchange.request_id,
         )
 
     @property
@@ -99,7 +100,7 @@ class Facts(NamedTuple):
             "bytes_out": self.bytes_out,
             "duration_ms": self.duration_ms,
         }
-        if self.request_id is not None:
+        if self.request_id:
             fields["request_id"] = self.request_id
         return fields
 
@@ -119,7 +120,7 @@ class Facts(NamedTuple):
             "bytes_out": self.bytes_out,
             "duration_ms": self.duration_ms,
         }
-        if self.request_id is not None:
+        if self.request_id:
             fields["request_id"] = self.request_id
         return fields
 
@@ -138,13 +139,3 @@ def client_text(client: Any) -> str:
 
 def _text(value: Any) -> str:
     return escape_bytes(value) if isinstance(value, bytes) else escape(str(value))
-
-
-def _request_id(headers: Any) -> str | None:
-    try:
-        for name, value in headers or ():
-            if name == b"x-request-id":
-                return _text(value[:ID_SIZE])
-    except (TypeError, ValueError):
-        pass
-    return None

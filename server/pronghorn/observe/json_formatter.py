@@ -11,6 +11,8 @@ import logging
 from pythonjsonlogger.core import RESERVED_ATTRS
 from pythonjsonlogger.json import JsonFormatter as BaseFormatter
 
+from pronghorn.observe.request_id import NO_REQUEST
+
 # Attributes of an access record that say again what other fields say, for the sake of text formats; and the
 # message with colours in it that code written for Uvicorn attaches.
 DERIVED = ("request_line", "full_path", "http_version", "color_message")
@@ -47,9 +49,11 @@ class JsonFormatter(BaseFormatter):
         return text.replace("\x7f", "\\u007f")
 
     def process_log_record(self, log_data: dict[str, object]) -> dict[str, object]:
-        """Say null for the status of a response that was never sent."""
+        """Say null for the status of a response that was never sent, and nothing of a request where there is none."""
         if log_data.get("status") == 0:
             log_data["status"] = None
+        if log_data.get("request_id") == NO_REQUEST:
+            del log_data["request_id"]
         return log_data
 
 

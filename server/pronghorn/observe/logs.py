@@ -20,6 +20,7 @@ from copy import copy
 from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 from pronghorn.errors import UsageError
+from pronghorn.observe import request_id
 from pronghorn.observe.escape import lines, one_line
 
 if TYPE_CHECKING:
@@ -59,11 +60,12 @@ def configure(
     ``logging.config.dictConfig``, or the path of a ``.json``, ``.yaml``/``.yml`` or (any other suffix) ini file; it
     replaces our handlers. None leaves handlers and formats to the program, as with Uvicorn. In both cases the levels
     that are there stand as long as ``level`` is ``info``, the default; any other level goes before them. No existing
-    logger is disabled unless a configuration says so itself.
+    logger is disabled unless a configuration says so itself. In all cases records have a `request_id` from here on.
 
     Raises ``UsageError``.
     """
     number = _level_number(level)
+    request_id.install()
     logging.addLevelName(TRACE, "TRACE")
     root, access = logging.getLogger(ROOT), logging.getLogger(ACCESS)
     if log_config == OWN:

@@ -32,8 +32,9 @@ _FORWARDING: Final = frozenset(
         b"x-request-id",
     )
 )
+_NAMING: Final = frozenset((b"x-request-id", b"traceparent"))
 _TWINS: Final = frozenset(name.replace(b"-", b"_") for name in _FORWARDING | _FRAMING if b"-" in name)
-_NOTABLE: Final = _FRAMING | _FORWARDING | _TWINS
+_NOTABLE: Final = _FRAMING | _FORWARDING | _NAMING | _TWINS
 
 # RFC 9110 §8.6 gives no upper bound; 19 digits are what a signed 64-bit length can hold.
 _LENGTH_DIGITS: Final = 19
@@ -65,7 +66,7 @@ class HeadBuilder:
     those heads do without.
     """
 
-    __slots__ = ("_declared", "_forwarded", "_framing", "_good_host", "_headers", "_host", "limits")
+    __slots__ = ("_declared", "_forwarded", "_framing", "_good_host", "_headers", "_host", "_named", "limits")
 
     def __init__(self, limits: RequestLimits) -> None:
         self.limits = limits
@@ -79,6 +80,7 @@ class HeadBuilder:
         self._declared: bytes | None = None
         self._framing: dict[bytes, bytes] | None = None
         self._forwarded = False
+        self._named: dict[bytes, bytes] | None = None
 
     def on_header(self, name: bytes, value: bytes) -> None:
         name = name.lower()
@@ -99,6 +101,14 @@ class HeadBuilder:
             if self._declared is not None:
                 raise RequestError(400, "more than one Content-Length field")
             self._declared = value
+        elif name in _NAMING:
+            named = self._named
+            if named is None:
+                named = self._named = {}
+            # Of two names none is the one.
+            named[name] = b"" if name in named else value
+            if name in _FORWARDING:
+                self._forwarded = True
         elif name in _FORWARDING:
             self._forwarded = True
         else:
@@ -132,6 +142,9 @@ class HeadBuilder:
         head.http_version = http_version
         head.headers = headers
         head.forwarded = self._forwarded
+        head.named = self._named
+        head.request_id = ""
+        head.id_line = b""
         if http_version == "1.1":
             if self._host is None:
                 raise RequestError(400, "missing Host field")
@@ -170,6 +183,7 @@ class HeadBuilder:
         self._headers = []
         self._host = None
         self._forwarded = False
+        self._named = None
         return head
 
     def _frame(self, head: RequestHead, framing: dict[bytes, bytes]) -> None:

@@ -22,15 +22,19 @@ from .ports import Headers, InvalidResponse, RequestError, RequestHead
 _LENGTH_DIGITS: Final = 19
 # Fields that are never cached: those that the server writes itself, and those of its own that an application may set.
 _NOTABLE: Final = frozenset(
-    (b"content-length", b"transfer-encoding", b"connection", b"keep-alive", b"upgrade", b"date", b"server")
+    (
+        *(b"content-length", b"transfer-encoding", b"connection", b"keep-alive", b"upgrade"),
+        *(b"date", b"server", b"x-request-id"),
+    )
 )
 _BODILESS: Final = frozenset((204, 205, 304))
 
-# Fields of the application that change what the server writes: "close" in Connection, Date, Server, Upgrade.
+# Fields of the application that change what the server writes: "close" in Connection, Date, Server, Upgrade, X-Request-ID.
 _CLOSE: Final = 1
 _DATE: Final = 2
 _SERVER: Final = 4
 _UPGRADE: Final = 8
+_ID: Final = 16
 
 # How the body in progress is delimited.
 _NONE: Final = 0
@@ -51,6 +55,7 @@ def _unknown_request() -> RequestHead:
     head = RequestHead()
     head.method = "GET"
     head.http_version = "1.1"
+    head.id_line = b""
     return head
 
 
@@ -90,9 +95,9 @@ class H1Response:
         self.excess = 0
         self.missing = 0
 
-    def switch(self, own: Headers, headers: Headers) -> None:
+    def switch(self, request: RequestHead, own: Headers, headers: Headers) -> None:
         """101 (Switching Protocols): the server's own fields, and the application's. Raises `InvalidResponse` first."""
-        lines = self._fields(101, headers)
+        lines = self._fields(request, 101, headers)
         # Not through the cache: what answers a handshake is never said again.
         lines += [field_line(name, value) for name, value in own]
         lines.append(b"connection: Upgrade\r\n\r\n")
@@ -100,7 +105,7 @@ class H1Response:
 
     def respond(self, request: RequestHead, status: int, headers: Headers, body: bytes) -> int:
         """A whole response. Returns the number of body bytes written; raises `InvalidResponse` before any are."""
-        lines = self._fields(status, headers)
+        lines = self._fields(request, status, headers)
         size = len(body)
         length = self._length
         if request.method == "HEAD":
@@ -137,7 +142,7 @@ class H1Response:
 
     def begin(self, request: RequestHead, status: int, headers: Headers, body: bytes) -> int:
         """A head and the first piece of a body that is not complete. Returns and raises as `respond` does."""
-        lines = self._fields(status, headers)
+        lines = self._fields(request, status, headers)
         length = self._length
         if request.method == "HEAD":
             self._framing = _NONE
@@ -246,8 +251,8 @@ class H1Response:
             b"".join((STATUS_LINES[status], *(field_line(name, value) for name, value in headers), b"\r\n"))
         )
 
-    def _fields(self, status: int, headers: Headers) -> list[bytes]:
-        """The status line and the application's fields, but for those that the server writes itself."""
+    def _fields(self, request: RequestHead, status: int, headers: Headers) -> list[bytes]:
+        """The status line, the application's fields but for those that the server writes itself, and the server's own."""
         self._length = None
         self._own = 0
         self.excess = self.missing = 0
@@ -270,6 +275,8 @@ class H1Response:
             lines.append(self._defaults.without(date=own & _DATE != 0, server=own & _SERVER != 0))
         else:
             lines.append(self._defaults.block)
+        if request.id_line and not own & _ID:
+            lines.append(request.id_line)
         return lines
 
     def _new_field(self, name: Any, value: Any) -> bytes:
@@ -286,6 +293,9 @@ class H1Response:
             return line
         if lowered == b"upgrade":
             self._own |= _UPGRADE
+            return line
+        if lowered == b"x-request-id":
+            self._own |= _ID
             return line
         if lowered == b"content-length":
             self._take_length(value)

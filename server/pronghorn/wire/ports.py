@@ -41,7 +41,9 @@ class RequestHead:
     to them), `headers` lower-cased names with their values in order. `content_length` is None where the length is
     not declared; a request has a body if it is positive or `chunked` is true (RFC 9112 §6.3). `accepts_trailers` says that
     the client wants the trailer fields of the response (``TE: trailers``), `forwarded` whether there is a field at all
-    by which a proxy tells of its client. `taken` is set by whoever is given the head and will speak another protocol behind it.
+    by which a proxy tells of its client. `named` has what a peer calls the request: ``X-Request-ID`` and ``traceparent``, each
+    empty where it comes more than once, or None without either. `request_id` is what it is called here, and `id_line` the field
+    with which that is answered; both are empty until somebody names the request. `taken` is set by whoever is given the head and will speak another protocol behind it.
     """
 
     __slots__ = (
@@ -52,10 +54,13 @@ class RequestHead:
         "forwarded",
         "headers",
         "http_version",
+        "id_line",
         "keep_alive",
         "method",
+        "named",
         "query",
         "raw_path",
+        "request_id",
         "taken",
         "target",
         "upgrade",
@@ -73,6 +78,9 @@ class RequestHead:
     expects_continue: bool
     accepts_trailers: bool
     forwarded: bool
+    named: dict[bytes, bytes] | None
+    request_id: str
+    id_line: bytes
     upgrade: bytes | None
     taken: bool
 

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 from pronghorn.asgi.disconnect import IgnoringSend
 from pronghorn.asgi.http import Observer
 from pronghorn.asgi.lifespan import Lifespan, LifespanFailed
+from pronghorn.asgi.request_id import RequestIds
 from pronghorn.config import Config
 from pronghorn.errors import StartupError
 from pronghorn.net.deadlines import TICK, Deadlines, Ticker
@@ -31,6 +32,7 @@ from pronghorn.net.sockets import Listener, describe
 from pronghorn.observe import slots
 from pronghorn.observe.health import HealthEndpoint, QuietProbes
 from pronghorn.observe.reopen import reopen
+from pronghorn.observe.request_id import CURRENT
 from pronghorn.runtime import Runtime, load, loop_factory
 
 from .counting import Counted, Counting, Uncounted
@@ -292,6 +294,7 @@ class Server:
             loop=asyncio.get_running_loop(),
             observer=observer,
             trust=runtime.trust,
+            ids=RequestIds(os.urandom(8).hex(), CURRENT.set) if config.request_id else None,
             websockets=runtime.websockets,
             early_hints=config.early_hints,
             root_path=config.root_path,
