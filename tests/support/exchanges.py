@@ -19,6 +19,7 @@ class Exchange:
     bytes_in: int = 0
     bytes_out: int = 13
     started: float = 100.0
+    first_byte: float = 0.0
     response_headers: list[tuple[bytes, bytes]] = field(default_factory=list)
 
 
@@ -34,7 +35,7 @@ def exchange(target: bytes = b"/a?b", *, headers: Any = (), **changes: Any) -> E
         "client": ("127.0.0.1", 5000),
         "headers": list(headers),
     }
-    names = ("status", "bytes_in", "bytes_out", "response_headers")
+    names = ("status", "bytes_in", "bytes_out", "first_byte", "response_headers")
     known = {name: changes.pop(name) for name in names if name in changes}
     return Exchange(scope | changes, **known)
 

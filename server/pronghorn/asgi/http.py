@@ -15,6 +15,7 @@ pieces; the response side is the state machine of `asgi/states.py`:
 import asyncio
 import contextlib
 import logging
+import time
 from http import HTTPStatus
 from typing import Any, Final, Protocol
 
@@ -46,7 +47,8 @@ class HttpCycle:
     """One request and its response.
 
     `status` is 0 until the application starts a response; `bytes_in` and `bytes_out` count body bytes; `started` is
-    what the clock of the owner said when the head was complete, in seconds.
+    what `time.perf_counter` said when the head was complete, in seconds, and `first_byte` when the first piece of the response was
+    handed over; 0.0 for a response in one piece, whose first byte goes with its last.
     """
 
     __slots__ = (
@@ -61,6 +63,7 @@ class HttpCycle:
         "bytes_out",
         "eager",
         "ended",
+        "first_byte",
         "head",
         "launched",
         "logger",
@@ -82,6 +85,7 @@ class HttpCycle:
         self.head = head
         self.scope = scope
         self.started = started
+        self.first_byte = 0.0
         self.logger = logger
         self.state = IDLE
         self.status = 0
@@ -276,6 +280,7 @@ class HttpCycle:
         if self.state < OPEN:
             self.bytes_out += self._writer.begin(self.status, self._headers, body)
             self.state = OPEN
+            self.first_byte = time.perf_counter()
         else:
             self.bytes_out += self._writer.chunk(body)
 
@@ -357,6 +362,7 @@ class HttpCycle:
                 if not more and self._trailers is None:
                     headers = _with_length(headers, part.size)
                 self._writer.begin(self.status, headers, b"")
+                self.first_byte = time.perf_counter()
             self.state = FILE
             try:
                 await self._writer.send_file(part, self._count)

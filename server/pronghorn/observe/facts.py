@@ -7,6 +7,7 @@ that mounted applications rewrite.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple, Protocol
 from urllib.parse import quote
@@ -40,6 +41,10 @@ class Exchange(Protocol):
     def started(self) -> float:
         """Seconds on the clock given to `make`."""
 
+    @property
+    def first_byte(self) -> float:
+        """The same for the first byte of the response; 0.0 if it went together with the last."""
+
 
 class Facts(NamedTuple):
     """What there is to tell about a response; every text in it escaped."""
@@ -53,6 +58,8 @@ class Facts(NamedTuple):
     bytes_in: int
     bytes_out: int
     duration_ms: float
+    first_byte_ms: float | None
+    worker: int
     request_id: str | None
 
     @classmethod
@@ -72,6 +79,10 @@ class Facts(NamedTuple):
             bytes_in=exchange.bytes_in,
             bytes_out=exchange.bytes_out,
             duration_ms=round((now - exchange.started) * 1e3, 3),
+            first_byte_ms=round(((exchange.first_byte or now) - exchange.started) * 1e3, 3)
+            if exchange.status
+            else None,
+            worker=os.getpid(),
             request_id=_request_id(scope.get("headers")),
         )
 
@@ -98,6 +109,8 @@ class Facts(NamedTuple):
             "bytes_in": self.bytes_in,
             "bytes_out": self.bytes_out,
             "duration_ms": self.duration_ms,
+            "first_byte_ms": self.first_byte_ms,
+            "worker": self.worker,
         }
         if self.request_id is not None:
             fields["request_id"] = self.request_id
@@ -118,6 +131,8 @@ class Facts(NamedTuple):
             "bytes_in": self.bytes_in,
             "bytes_out": self.bytes_out,
             "duration_ms": self.duration_ms,
+            "first_byte_ms": self.first_byte_ms,
+            "worker": self.worker,
         }
         if self.request_id is not None:
             fields["request_id"] = self.request_id

@@ -28,6 +28,7 @@ from pronghorn.net.deadlines import TICK, Deadlines, Ticker
 from pronghorn.net.h1_connection import H1Connection
 from pronghorn.net.service import Service
 from pronghorn.net.sockets import AlreadyListening, Listener, describe
+from pronghorn.observe import everything
 from pronghorn.observe.health import HealthEndpoint, QuietProbes
 from pronghorn.observe.reopen import reopen
 from pronghorn.runtime import Runtime, load, loop_factory
@@ -164,6 +165,7 @@ class Server:
                 f"application startup failed: {exc}",
                 hint="The application decides this, in its lifespan.startup; what it logged is above",
             ) from exc
+        everything.retake()
         # Chosen only now, because an application may set up logging of its own while it starts.
         access_log = self._access_log() if self.config.access_log else None
         service = self.service = self._service(runtime, lifespan, access_log or NullObserver())
