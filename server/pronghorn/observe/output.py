@@ -81,9 +81,20 @@ class Output:
         with self._lock:
             if getattr(sys, self.name, None) is not self._stream or self._clock() >= self._look_again:
                 self._look()
-            if self._sink is None:  # a process without a console
+            sink = self._sink
+            if sink is None:  # a process without a console
                 return
-            self._add(text.encode(self._encoding, "backslashreplace"), self._sink.atomic, whole=whole)
+            data = text.encode(self._encoding, "backslashreplace")
+            if not (self._pieces or self._lost or sink.waits or len(data) > sink.atomic):
+                # Nearly always. What does not go the quick way goes the other one.
+                try:
+                    data = data[sink.write(data) :]
+                    if not data:
+                        return
+                    self._begun = True
+                except (OSError, ValueError):  # noqa: S110  # it will be met again
+                    pass
+            self._add(data, sink.atomic, whole=whole)
             if self._thread is None:
                 self._drain()
         if self._news:
