@@ -45,17 +45,12 @@ class Loop:
     """As much of an event loop as an access log needs, turned by hand."""
 
     soon: list[Callable[[], None]] = field(default_factory=list)
-    later: list[Callable[[], None]] = field(default_factory=list)
 
     def call_soon(self, callback: Callable[[], None]) -> None:
         self.soon.append(callback)
 
-    def call_later(self, delay: float, callback: Callable[[], None]) -> None:
-        assert delay > 0
-        self.later.append(callback)
-
     def turn(self) -> None:
-        calls, self.soon, self.later = self.soon + self.later, [], []
+        calls, self.soon = self.soon, []
         for call in calls:
             call()
 

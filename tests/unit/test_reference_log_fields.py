@@ -17,7 +17,7 @@ TYPES = {"str": str, "int": int, "float": float}
 
 class Exchange:
     scope: dict[str, Any] = {"headers": [(b"x-request-id", b"7")]}  # noqa: RUF012
-    status, bytes_in, bytes_out, started = 200, 0, 0, 0.0
+    status, bytes_in, bytes_out, started, first_byte = 200, 0, 0, 0.0, 0.5
 
 
 FACTS = Facts.of(Exchange(), 1.0)

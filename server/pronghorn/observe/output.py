@@ -100,6 +100,10 @@ class Output:
         if self._news:
             self._tell()
 
+    def waiting(self) -> int:
+        """How many bytes wait for their reader."""
+        return self._size
+
     def finish(self) -> None:
         """Write what waits, giving its reader a second."""
         end = self._clock() + _PATIENCE
@@ -229,7 +233,7 @@ class Output:
 
     def _fail(self, exc: Exception) -> None:
         self._ail(str(exc))
-        self._why = getattr(exc, "strerror", None) or str(exc)
+        self._why = getattr(exc, "strerror", None) or str(exc) or type(exc).__name__
         self._torn = self._torn or self._begun
         if self._telling:  # what tells of lost lines is none of them
             self._pieces.popleft()
