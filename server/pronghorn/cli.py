@@ -107,9 +107,13 @@ def _exits() -> Iterator[None]:
     try:
         yield
     except UserError as exc:
-        if exc.show_cause and exc.__cause__ is not None:
-            _write(importer.cause_text(exc.__cause__), sys.stderr)
-        _say("error", str(exc))
+        cause = None if not exc.show_cause or exc.__cause__ is None else importer.cause_text(exc.__cause__)
+        from pronghorn.observe import everything  # noqa: PLC0415  # as above
+
+        if not everything.tell(str(exc), cause):
+            if cause is not None:
+                _write(cause, sys.stderr)
+            _say("error", str(exc))
         raise SystemExit(exc.exit_code) from None
     except KeyboardInterrupt:
         # The server has stopped as it was asked to, or had not begun. Either way there is nothing to tell.

@@ -24,7 +24,7 @@ from pronghorn.net.service import NoTrust, Trust
 from pronghorn.net.tls import create_context
 from pronghorn.net.tls_reload import ReloadingTls
 from pronghorn.net.ws_settings import MakeCodec, WebSockets
-from pronghorn.observe import logs
+from pronghorn.observe import everything, logs
 from pronghorn.types import ASGIApplication
 from pronghorn.wire.headers import DefaultHeaders
 from pronghorn.wire.limits import RequestLimits
@@ -96,6 +96,7 @@ def loop_factory(config: Config) -> Callable[[], asyncio.AbstractEventLoop]:
 
 def _application(config: Config) -> ASGIApplication:
     app = import_app(config.app, factory=config.factory, app_dir=config.app_dir)
+    everything.retake()
     interface = interface_of(app) if config.interface == "auto" else config.interface
     if interface == "asgi2":
         return ASGI2Middleware(app)

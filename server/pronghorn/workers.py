@@ -35,7 +35,7 @@ from pronghorn.config import OPTIONS, Config
 from pronghorn.errors import UserError
 from pronghorn.gunicorn_settings import configuration, idle, refusal
 from pronghorn.importer import cause_text
-from pronghorn.observe import logs
+from pronghorn.observe import everything, logs, output
 from pronghorn.observe.atoms import GunicornAccessLog
 from pronghorn.observe.health import QuietProbes
 from pronghorn.observe.json_formatter import JsonFormatter
@@ -61,11 +61,16 @@ class JsonLogger(Logger):  # type: ignore[misc]  # Gunicorn has no types
     def setup(self, cfg: Any) -> None:
         """Set Gunicorn's handlers up, again at each reload, and give them our format."""
         super().setup(cfg)
-        for log in (self.error_log, self.access_log):
-            for handler in log.handlers:
-                # Not those of the user's logconfig; and syslog has a format of its own.
+        for log, stream in ((self.error_log, "stderr"), (self.access_log, "stdout")):
+            # Not those of the user's logconfig; and syslog has a format of its own.
+            for place, handler in enumerate(log.handlers):
                 if hasattr(handler, "_gunicorn") and not isinstance(handler, SysLogHandler):
+                    if type(handler) is logging.StreamHandler:
+                        log.handlers[place] = handler = logs.ConsoleHandler(stream, "json", use_colors=False)
+                        handler._gunicorn = True  # by which Gunicorn finds it again
                     handler.setFormatter(JsonFormatter())
+        if not (cfg.logconfig or cfg.logconfig_dict or cfg.logconfig_json):
+            everything.take(self.error_log.level)
 
 
 class _Heartbeat(WorkerTmp):  # type: ignore[misc]  # Gunicorn has no types
@@ -245,6 +250,7 @@ class PronghornWorker(Worker):  # type: ignore[misc]  # Gunicorn has no types
             where,
         )
         self.cfg.worker_abort(self)
+        output.finish()
         for stream in (sys.stdout, sys.stderr):
             stream.flush()
         # Not by an exception: it would come out of whatever blocks, and that, or uvloop, may go on in spite of it.
@@ -295,10 +301,7 @@ class PronghornWorker(Worker):  # type: ignore[misc]  # Gunicorn has no types
             logger.propagate = False
         if isinstance(self.log, JsonLogger):
             access = logging.getLogger(logs.ACCESS)
-            if self.cfg.accesslog == "-":  # the handler that is written to without a detour through logging
-                access.handlers = [logs.ConsoleHandler("stdout", "json", use_colors=False)]
-            else:
-                access.handlers = list(self.log.access_log.handlers)
+            access.handlers = list(self.log.access_log.handlers)
             access.setLevel(logging.INFO)
             access.propagate = False
 

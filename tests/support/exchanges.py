@@ -20,6 +20,7 @@ class Exchange:
     bytes_out: int = 13
     started: float = 100.0
     request_id: str = ""
+    first_byte: float = 0.0
     response_headers: list[tuple[bytes, bytes]] = field(default_factory=list)
 
 
@@ -35,7 +36,7 @@ def exchange(target: bytes = b"/a?b", *, headers: Any = (), **changes: Any) -> E
         "client": ("127.0.0.1", 5000),
         "headers": list(headers),
     }
-    names = ("status", "bytes_in", "bytes_out", "response_headers", "request_id")
+    names = ("status", "bytes_in", "bytes_out", "first_byte", "response_headers", "request_id")
     known = {name: changes.pop(name) for name in names if name in changes}
     return Exchange(scope | changes, **known)
 
@@ -45,17 +46,12 @@ class Loop:
     """As much of an event loop as an access log needs, turned by hand."""
 
     soon: list[Callable[[], None]] = field(default_factory=list)
-    later: list[Callable[[], None]] = field(default_factory=list)
 
     def call_soon(self, callback: Callable[[], None]) -> None:
         self.soon.append(callback)
 
-    def call_later(self, delay: float, callback: Callable[[], None]) -> None:
-        assert delay > 0
-        self.later.append(callback)
-
     def turn(self) -> None:
-        calls, self.soon, self.later = self.soon + self.later, [], []
+        calls, self.soon = self.soon, []
         for call in calls:
             call()
 

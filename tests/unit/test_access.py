@@ -3,6 +3,7 @@
 import io
 import json
 import logging
+import os
 import sys
 from typing import Any
 
@@ -117,13 +118,21 @@ def as_record(one: Any) -> dict[str, Any]:
     client=st.none() | st.tuples(st.ip_addresses().map(str) | st.text(max_size=9), st.integers(0, 65535)),
     request_id=st.sampled_from(["", "7f-3a", "x" * 128]),
     status=st.sampled_from([0, 200, 204, 418, 599, 999]),
+    first_byte=st.sampled_from([0.0, 100.0001, 100.00042]),
 )
-@example(b"/", b"", "GET", "1.1", None, "", 200)
-@example(b"/", b"q", "GET", "1.1", ("192.0.2.1", 0), "abc", 0)
-@example(b"/\x7f", b"\x80", "GET", "1.1", ("::1", 5), "x", 200)
-@example(b"/", b"", "\ud800", "\x7f", ("\udcff", 5), "", 200)
+@example(b"/", b"", "GET", "1.1", None, "", 200, 0.0)
+@example(b"/", b"q", "GET", "1.1", ("192.0.2.1", 0), "abc", 0, 100.0001)
+@example(b"/\x7f", b"\x80", "GET", "1.1", ("::1", 5), "x", 200, 100.0001)
+@example(b"/", b"", "\ud800", "\x7f", ("\udcff", 5), "", 200, 0.0)
 def test_both_ways_write_the_same_json(
-    raw: bytes, query: bytes, method: str, version: str, client: Any, request_id: str, status: int
+    raw: bytes,
+    query: bytes,
+    method: str,
+    version: str,
+    client: Any,
+    request_id: str,
+    status: int,
+    first_byte: float,
 ) -> None:
     one = exchange(
         raw_path=raw,
@@ -133,6 +142,7 @@ def test_both_ways_write_the_same_json(
         client=client,
         request_id=request_id,
         status=status,
+        first_byte=first_byte,
     )
     line = line_of(one, "json")
     assert line.count("\n") == 1
@@ -162,8 +172,16 @@ def test_json_line() -> None:
         "bytes_in": 7,
         "bytes_out": 13,
         "duration_ms": 0.42,
+        "first_byte_ms": 0.42,
+        "worker": os.getpid(),
         "request_id": "7f-3a",
     }
+
+
+def test_the_first_byte_of_a_response_in_pieces() -> None:
+    told = json.loads(line_of(exchange(first_byte=100.0001), "json"))
+    assert (told["first_byte_ms"], told["duration_ms"]) == (0.1, 0.42)
+    assert json.loads(line_of(exchange(status=0), "json"))["first_byte_ms"] is None
 
 
 def test_timestamps_follow_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,7 @@ TYPES = {"str": str, "int": int, "float": float}
 
 class Exchange:
     scope: dict[str, Any] = {}  # noqa: RUF012
-    status, bytes_in, bytes_out, started = 200, 0, 0, 0.0
+    status, bytes_in, bytes_out, started, first_byte = 200, 0, 0, 0.0, 0.5
     request_id = "7"
 
 

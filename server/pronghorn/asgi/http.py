@@ -47,7 +47,9 @@ class HttpCycle:
     """One request and its response.
 
     `status` is 0 until the application starts a response; `bytes_in` and `bytes_out` count body bytes; `started` is
-    what the clock of the owner said when the head was complete, in seconds. `request_id` is empty where requests have no name.
+    what `time.perf_counter` said when the head was complete, in seconds, and `first_byte` when the first piece of the response was
+    handed over; 0.0 for a response in one piece, whose first byte goes with its last. `request_id` is empty where requests have no
+    name.
     """
 
     __slots__ = (
@@ -86,6 +88,7 @@ class HttpCycle:
         self.request_id = head.request_id
         self.scope = scope
         self.started = started
+        self.first_byte = 0.0
         self.logger = logger
         self.state = IDLE
         self.status = 0

@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import os
 import time
 from collections.abc import Callable
 from http import HTTPStatus
@@ -29,7 +30,6 @@ from pronghorn.observe.logs import (
     level_prefix,
     status_text,
 )
-from pronghorn.observe.output import Output
 
 # Printable ASCII less the quote and the backslash: what stands in a line as it is.
 _PLAIN: Final = bytes(code for code in range(0x20, 0x7F) if code not in b'"\\')
@@ -40,9 +40,6 @@ _MESSAGE: Final = '%s - "%s %s HTTP/%s" %s'
 
 # Peers, and requests without a query, whose text was made and checked already. Cleared when full, which costs each one line more.
 _REMEMBERED: Final = 1024
-
-# Seconds until the next attempt when the output takes nothing for the moment.
-_RETRY: Final = 0.05
 
 
 class AccessLog(Protocol):
@@ -112,6 +109,7 @@ class FastAccessLog:
         "_stamp",
         "_statuses",
         "_wall",
+        "_worker",
     )
 
     def __init__(
@@ -122,7 +120,7 @@ class FastAccessLog:
         wall: Callable[[], float] = time.time,
     ) -> None:
         self._loop = loop
-        self._output = Output(handler)
+        self._output = handler.output
         self._clock = clock
         self._wall = wall
         self._json = handler.json
@@ -134,6 +132,7 @@ class FastAccessLog:
         self._middles: dict[tuple[Any, str, bytes, str, int], str] = {}
         self._lines: list[str] = []
         self._scheduled = False
+        self._worker = f',"worker":{os.getpid()}'
         self._millisecond = self._second = -1
         self._stamp = self._second_text = ""
 
@@ -184,10 +183,17 @@ class FastAccessLog:
         if not middle:
             return ""
         request_id = exchange.request_id and f',"request_id":"{exchange.request_id}"'
-        duration = (self._clock() - exchange.started) * 1e3
+        started, first = exchange.started, exchange.first_byte
+        duration = f"{(self._clock() - started) * 1e3:.3f}"
+        if not exchange.status:
+            first_byte = "null"
+        elif first:
+            first_byte = f"{(first - started) * 1e3:.3f}"
+        else:
+            first_byte = duration
         return (
             f'{{"time":"{self._now()}",{middle},"bytes_in":{exchange.bytes_in},'
-            f'"bytes_out":{exchange.bytes_out},"duration_ms":{duration:.3f}{request_id}}}\n'
+            f'"bytes_out":{exchange.bytes_out},"duration_ms":{duration},"first_byte_ms":{first_byte}{self._worker}{request_id}}}\n'
         )
 
     def _middle(
@@ -254,18 +260,15 @@ class FastAccessLog:
 
     def flush(self) -> None:
         """Write everything held, waiting up to a second for an output that takes nothing."""
-        self._output.write("".join(self._lines))
-        self._lines.clear()
+        self._write()
         self._output.finish()
 
     def _write(self) -> None:
+        self._scheduled = False
         data = "".join(self._lines)
         self._lines.clear()
-        if self._output.write(data):
-            self._scheduled = False
-        else:
-            # A full pipe in non-blocking mode. The lines wait here rather than in the way of requests.
-            self._loop.call_later(_RETRY, self._write)
+        if data:
+            self._output.write(data)
 
 
 class LoggingAccessLog:

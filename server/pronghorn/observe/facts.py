@@ -7,6 +7,7 @@ that mounted applications rewrite.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import Any, NamedTuple, Protocol
 from urllib.parse import quote
@@ -40,6 +41,8 @@ class Exchange(Protocol):
     @property
     def request_id(self) -> str:
         """What the request is called, clean as it is; empty where requests have no names."""
+    def first_byte(self) -> float:
+        """The same for the first byte of the response; 0.0 if it went together with the last."""
 
 
 class Facts(NamedTuple):
@@ -54,6 +57,8 @@ class Facts(NamedTuple):
     bytes_in: int
     bytes_out: int
     duration_ms: float
+    first_byte_ms: float | None
+    worker: int
     request_id: str
 
     @classmethod
@@ -73,6 +78,10 @@ class Facts(NamedTuple):
             bytes_in=exchange.bytes_in,
             bytes_out=exchange.bytes_out,
             duration_ms=round((now - exchange.started) * 1e3, 3),
+            first_byte_ms=round(((exchange.first_byte or now) - exchange.started) * 1e3, 3)
+            if exchange.status
+            else None,
+            worker=os.getpid(),
             request_id=exchange.request_id,
         )
 
@@ -99,6 +108,8 @@ class Facts(NamedTuple):
             "bytes_in": self.bytes_in,
             "bytes_out": self.bytes_out,
             "duration_ms": self.duration_ms,
+            "first_byte_ms": self.first_byte_ms,
+            "worker": self.worker,
         }
         if self.request_id:
             fields["request_id"] = self.request_id
@@ -119,6 +130,8 @@ class Facts(NamedTuple):
             "bytes_in": self.bytes_in,
             "bytes_out": self.bytes_out,
             "duration_ms": self.duration_ms,
+            "first_byte_ms": self.first_byte_ms,
+            "worker": self.worker,
         }
         if self.request_id:
             fields["request_id"] = self.request_id

@@ -5,6 +5,9 @@ sees no record twice. One case is different on purpose: an application that give
 python-json-logger formatter wants its whole output to be JSON, and our text in between would break whatever
 reads it. With the format left at ``auto``, our records then go to that handler instead of ours.
 
+And the other way round: whoever asks for ``json`` reads the output with a program, and wants all of it. Then the
+application's records come out as ours do, and so does what else Python prints by itself (`pronghorn.observe.everything`).
+
 Programs know these loggers by Uvicorn's names. A configuration written for ``uvicorn``, ``uvicorn.error``,
 ``uvicorn.access`` and ``uvicorn.logging.*Formatter`` is read as if it said ``pronghorn``, and what an
 application logs through Uvicorn's loggers comes out where ours does.
@@ -12,7 +15,6 @@ application logs through Uvicorn's loggers comes out where ours does.
 
 from __future__ import annotations
 
-import contextlib
 import http
 import logging
 import sys
@@ -20,7 +22,7 @@ from copy import copy
 from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 from pronghorn.errors import UsageError
-from pronghorn.observe import request_id
+from pronghorn.observe import output, request_id
 from pronghorn.observe.escape import lines, one_line
 
 if TYPE_CHECKING:
@@ -71,6 +73,10 @@ def configure(
     if log_config == OWN:
         _give(root, ConsoleHandler("stderr", fmt, use_colors))
         _give(access, ConsoleHandler("stdout", fmt, use_colors))
+        if fmt == "json":
+            from pronghorn.observe import everything  # noqa: PLC0415  # not for those who read text
+
+            everything.take(number)
     elif log_config is not None:
         # Imported here because logging.config brings queues, pickles and a socket server along.
         from pronghorn.observe.log_config import apply  # noqa: PLC0415
@@ -114,6 +120,8 @@ class ConsoleHandler(logging.Handler):
     def __init__(self, stream: Literal["stdout", "stderr"], fmt: str, use_colors: bool | None) -> None:
         super().__init__()
         self.stream_name = stream
+        self.output = output.of(stream)
+        self.output.dress = self._dressed
         self.auto = fmt == "auto"
         self.json = fmt == "json"
         self.colors = _is_terminal(self.stream) if use_colors is None else use_colors
@@ -141,17 +149,29 @@ class ConsoleHandler(logging.Handler):
                 if record.levelno >= handler.level:
                     handler.handle(record)
             return
-        stream = self.stream
-        if stream is None:
-            return
         try:
             line = self.format(record) + "\n"
         except Exception:  # noqa: BLE001 - as every handler of the logging module does
             self.handleError(record)
             return
-        with contextlib.suppress(OSError, ValueError):  # No reader, no space, or closed.
-            stream.write(line)
-            stream.flush()
+        self.output.write(line, whole=True)
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
+        """Say that a record cannot be formatted, and where it was made; as a record too where all lines are."""
+        if not self.json:
+            super().handleError(record)
+            return
+        where = f"{record.pathname}:{record.lineno}"
+        told = logging.LogRecord(
+            *(record.name, logging.ERROR, record.pathname, record.lineno),
+            *("A log record cannot be formatted: %r with %r, made in %s", (record.msg, record.args, where)),
+            exc_info=sys.exc_info(),
+        )
+        self.output.write(self.format(told) + "\n", whole=True)
+
+    def _dressed(self, message: str) -> str:
+        record = logging.LogRecord(ERROR, logging.WARNING, __file__, 0, message, None, None)
+        return self.format(record) + "\n"
 
 
 def json_handlers() -> list[logging.Handler]:

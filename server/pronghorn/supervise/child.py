@@ -17,7 +17,7 @@ from typing import Final
 
 from pronghorn.errors import UserError
 from pronghorn.importer import cause_text
-from pronghorn.observe import application
+from pronghorn.observe import application, everything
 from pronghorn.observe.memory import resident
 from pronghorn.worker.server import Server
 
@@ -128,7 +128,9 @@ def begin(channel: Channel, passed: Sequence[int] = (), role: Role = Role.WORKER
                 administer(channel, start)
     except UserError as exc:
         if exc.show_cause and exc.__cause__ is not None:
-            print(cause_text(exc.__cause__), file=sys.stderr, flush=True)  # noqa: T201  # as the command does
+            cause = cause_text(exc.__cause__)
+            if not everything.tell(str(exc), cause):
+                print(cause, file=sys.stderr, flush=True)  # noqa: T201  # as the command does
         channel.send({"failed": {"text": str(exc), "code": exc.exit_code}})
         raise SystemExit(exc.exit_code) from None
     except (EOFError, KeyboardInterrupt):

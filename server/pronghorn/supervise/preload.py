@@ -16,13 +16,12 @@ import selectors
 import signal
 import socket
 import sys
-import traceback
 from collections.abc import Callable, Iterator, Sequence
 from types import FrameType
 from typing import Final
 
 from pronghorn import importer
-from pronghorn.observe import logs
+from pronghorn.observe import everything, logs, output
 
 from .channel import Channel, Start
 
@@ -48,6 +47,7 @@ def preload(channel: Channel, start: Start, work: Callable[[Channel, Sequence[in
     )
     assert isinstance(config.app, str)
     importer.import_string(config.app, app_dir=config.app_dir)
+    everything.retake()
     gc.collect()
     gc.freeze()
     channel.send({"ready": []})
@@ -103,8 +103,9 @@ def _become_worker(descriptors: Sequence[int], work: Callable[[Channel, Sequence
     except SystemExit as exc:
         code = exc.code if isinstance(exc.code, int) else 1
     except BaseException:  # noqa: BLE001  # this is the end of the process, whatever it was
-        traceback.print_exc()
+        sys.excepthook(*sys.exc_info())
         code = 1
+    output.finish()
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(Exception):
             stream.flush()

@@ -29,7 +29,7 @@ from pronghorn.errors import StartupError
 from pronghorn.net.deadlines import TICK, Deadlines, Ticker
 from pronghorn.net.service import Service
 from pronghorn.net.sockets import Listener, describe
-from pronghorn.observe import slots
+from pronghorn.observe import everything, slots
 from pronghorn.observe.health import HealthEndpoint, QuietProbes
 from pronghorn.observe.reopen import reopen
 from pronghorn.observe.request_id import CURRENT
@@ -216,6 +216,7 @@ class Server:
                 f"application startup failed: {exc}",
                 hint="The application decides this, in its lifespan.startup; what it logged is above",
             ) from exc
+        everything.retake()
         # Chosen only now, because an application may set up logging of its own while it starts.
         access_log = self._access_log() if self.config.access_log else None
         service = self.service = self._service(runtime, lifespan, counting.observed(access_log))

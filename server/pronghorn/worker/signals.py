@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterator, Mapping
 from types import FrameType
 from typing import Any, Final
 
+from pronghorn.observe import output
+
 Handler = Callable[[int, FrameType | None], object]
 
 #: SIGBREAK is Windows' second way to ask (Ctrl+Break); elsewhere there is no such signal.
@@ -58,6 +60,7 @@ def pass_on(caught: list[int]) -> None:
     """Let the process have the signals that the server had caught, the last one first."""
     for number in dict.fromkeys(reversed(caught)):
         # Death by a signal skips the interpreter's own clean-up, and with it what is still in these buffers.
+        output.finish()
         for stream in (sys.stdout, sys.stderr):
             with contextlib.suppress(Exception):
                 stream.flush()
