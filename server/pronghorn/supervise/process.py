@@ -18,9 +18,11 @@ from typing import Any
 from pronghorn.config import Config
 from pronghorn.errors import UsageError
 
-from .channel import Channel, Message, Start
+from .channel import Channel, Message, Role, Start
 from .policy import Phase, Worker
 
+#: The exit code of a process whose parent had reaped it and then died before it told.
+LOST = 256
 #: Seconds that a fork may take. It copies the tables of a process that may be large.
 _FORK = 10.0
 
@@ -129,6 +131,18 @@ class Preloader(Process):
         return self.forked.pop(), ours
 
 
+@dataclass(slots=True, eq=False)
+class AdminProcess(Process):
+    """The process that serves the admin listener."""
+
+
+def told(code: int) -> str:
+    """How a process ended, for people."""
+    if code == LOST:
+        return "of what, nobody knows"
+    return f"exit code {code}" if code >= 0 else f"killed by {signal.Signals(-code).name}"
+
+
 def start_worker(
     config: Config,
     listeners: Sequence[int],
@@ -156,7 +170,7 @@ def start_worker(
         parent=preloader,
         **_times(now),
     )
-    _hand_over(process, config, listeners, parent=parent, preload=False)
+    _hand_over(process, config, listeners, parent=parent, role=Role.WORKER)
     return process
 
 
@@ -166,7 +180,15 @@ def start_preloader(config: Config, *, generation: int, now: float) -> Preloader
     process = Preloader(
         pid=pid, slot=-1, channel=channel, generation=generation, lifetime=None, **_times(now)
     )
-    _hand_over(process, config, (), parent=os.getpid(), preload=True)
+    _hand_over(process, config, (), parent=os.getpid(), role=Role.PRELOADER)
+    return process
+
+
+def start_admin(config: Config, listeners: Sequence[int], *, now: float) -> AdminProcess:
+    """Start the process of the admin listener. Raises as `start_worker` does."""
+    pid, channel = _spawn(listeners)
+    process = AdminProcess(pid=pid, slot=-1, channel=channel, generation=0, lifetime=None, **_times(now))
+    _hand_over(process, config, listeners, parent=os.getpid(), role=Role.ADMIN)
     return process
 
 
@@ -194,7 +216,7 @@ def _spawn(listeners: Sequence[int]) -> tuple[int, Channel]:
 
 
 def _hand_over(
-    process: Process, config: Config, listeners: Sequence[int], *, parent: int, preload: bool
+    process: Process, config: Config, listeners: Sequence[int], *, parent: int, role: Role
 ) -> None:
     start = Start(
         config=config,
@@ -202,7 +224,9 @@ def _hand_over(
         path=tuple(sys.path),
         beat=min(config.timeout_notify, config.timeout_worker_healthcheck / 2),
         parent=parent,
-        preload=preload,
+        slot=process.slot,
+        generation=process.generation,
+        role=role,
     )
     try:
         process.channel.send_start(start)
