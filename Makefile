@@ -22,6 +22,10 @@ PRONGHORN_APP ?= main:app
 up: ## Build and start the whole stack, and wait until it answers (APP=folder: your application)
 	@scripts/stack up
 
+.PHONY: observability
+observability: ## The same with Prometheus, its alerts, and Grafana (docs/observability.md)
+	@COMPOSE_PROFILES=observability scripts/stack up
+
 .PHONY: down
 down: ## Stop the stack and remove its containers, networks and volumes
 	@scripts/stack down
