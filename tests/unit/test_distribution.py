@@ -281,7 +281,7 @@ def test_images_made_before_are_used_again(tmp_path: Path) -> None:
     done = run(tmp_path, "scripts/base-images")
 
     assert done.stdout == chosen(
-        *(f"pronghorn/base-{name}:trixie" for name in ("python", "python-build", "nginx"))
+        *(f"pronghorn/base-{name}" for name in ("python:trixie", "python-build:trixie", "nginx:trixie-2"))
     )
 
 
