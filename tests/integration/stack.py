@@ -10,6 +10,7 @@ import os
 import secrets
 import shlex
 import socket
+import ssl
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -106,6 +107,18 @@ class Stack:
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def tls_url(self) -> str:
+        return f"https://127.0.0.1:{self.tls_port}"
+
+    def certificate(self) -> str:
+        """The development certificate, in PEM: it is its own authority."""
+        return self.execute("nginx", "cat", "/certificates/development/fullchain.pem")
+
+    def trust(self) -> ssl.SSLContext:
+        """TLS for a client that trusts it and nothing else."""
+        return ssl.create_default_context(cadata=self.certificate())
 
     def client(self, timeout: float = 30) -> httpx.Client:
         """A client of nginx; for use in a `with`."""
