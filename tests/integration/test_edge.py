@@ -249,9 +249,7 @@ def test_a_line_that_is_no_request_gets_an_answer_all_the_same(stack: Stack) -> 
 
 def test_a_refused_request_is_logged_as_it_was_sent(stack: Stack, curl: Curl) -> None:
     answer = large_body(stack, curl)
-    [line] = [
-        one for one in stack.log_records("nginx") if one.get("request_id") == answer["x-request-id"]
-    ]
+    [line] = [one for one in stack.log_records("nginx") if one.get("request_id") == answer["x-request-id"]]
 
     assert (line["method"], line["path"], line["query"], line["status"]) == ("POST", "/upload", "a=1", 413)
 
@@ -288,7 +286,8 @@ def test_the_error_page_can_be_read_by_everybody(stack: Stack) -> None:
         colours = set()
         for scheme in ("light", "dark"):
             page.driver.execute_cdp_cmd(
-                "Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
+                "Emulation.setEmulatedMedia",
+                {"features": [{"name": "prefers-color-scheme", "value": scheme}]},
             )
             page.driver.get(f"{stack.url}/.well-known/acme-challenge/none")
             colours.add(page.run("return getComputedStyle(document.body).backgroundColor"))

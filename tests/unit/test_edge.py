@@ -63,7 +63,9 @@ def edge(tmp_path: Path) -> Edge:
 
 
 def test_the_defaults_are_those_of_the_compose_file(edge: Edge) -> None:
-    environment = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]["nginx"]["environment"]
+    environment = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]["nginx"][
+        "environment"
+    ]
     defaults = {name: re.sub(r"\$\{\w+:-(.*)\}", r"\1", str(value)) for name, value in environment.items()}
 
     assert edge.rendered() == edge.rendered(**defaults)

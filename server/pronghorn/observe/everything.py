@@ -109,7 +109,9 @@ def _on_console(record: logging.LogRecord) -> bool:
 
 
 def _is_console(handler: logging.StreamHandler[object]) -> bool:
-    return any(handler.stream is stream for stream in (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__))
+    return any(
+        handler.stream is stream for stream in (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__)
+    )
 
 
 def _uncaught(kind: type[BaseException], exc: BaseException, traceback: TracebackType | None) -> None:

@@ -41,6 +41,8 @@ class Exchange(Protocol):
     @property
     def request_id(self) -> str:
         """What the request is called, clean as it is; empty where requests have no names."""
+
+    @property
     def first_byte(self) -> float:
         """The same for the first byte of the response; 0.0 if it went together with the last."""
 

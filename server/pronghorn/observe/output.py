@@ -203,7 +203,9 @@ class Output:
             return
         count, seconds = self._lost, self._clock() - (self._since or self._clock())
         lines = "1 line was" if count == 1 else f"{count} lines were"
-        cause = f"{self.name} could not be written to ({self._why})" if self._why else f"nobody read {self.name}"
+        cause = (
+            f"{self.name} could not be written to ({self._why})" if self._why else f"nobody read {self.name}"
+        )
         notice = self.dress(f"{lines} lost because {cause} for {seconds:.1f} s").encode(
             self._encoding, "backslashreplace"
         )
