@@ -94,8 +94,6 @@ class HttpCycle:
         self.status = 0
         self.bytes_in = 0
         self.bytes_out = 0
-        self.first_byte = 0.0
-        self.request_id = ""
         #: Whether the whole request has arrived.
         self.ended = False
         #: Whether the application was called, and whether it still runs inside that first call.
