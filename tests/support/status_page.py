@@ -20,7 +20,7 @@ from tests.support.process import ServerProcess, serving
 #: Midday, UTC, of some day: times on the page are of the browser's zone.
 NOW = 1_795_867_200.0
 
-APP = '''
+APP = """
     import base64
     import hashlib
     import re
@@ -56,7 +56,7 @@ APP = '''
         ]
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
-'''
+"""
 
 
 @dataclass
