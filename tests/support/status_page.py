@@ -1,7 +1,7 @@
 """The status page with a server behind it that says what a test wants it to say.
 
 `canned` serves the page as the admin listener does, with the strictest policy that it works under, and beside it whatever JSON
-the test has put there last. `Picture` makes such JSON: ten minutes of a server with two workers, the same on every run.
+the test has put there last. `status` makes such JSON: ten minutes of a server with two workers, the same on every run.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ APP = """
     POLICY = "; ".join([
         "default-src 'none'",
         "connect-src 'self'",
+        "img-src data:",
         f"style-src {hashed('style')}",
         f"script-src {hashed('script')}",
     ])
