@@ -11,6 +11,7 @@ import os
 from collections.abc import Callable
 from typing import Any
 
+from pronghorn import gunicorn_admin
 from pronghorn.supervise.cpus import available
 
 _YES = {"1", "true", "yes", "on"}
@@ -121,11 +122,32 @@ control_socket_disable = True
 # ---- Hooks ----------------------------------------------------------------------------------------------------------
 
 
+def on_starting(server: Any) -> None:
+    """PRONGHORN_ADMIN: the listener for health, metrics and the status page; its process is started when Gunicorn is ready."""
+    gunicorn_admin.on_starting(server)
+
+
+def pre_fork(server: Any, worker: Any) -> None:  # noqa: ARG001  # Gunicorn looks at the names
+    """Should that process have died, there is another one by the time that a worker starts."""
+    gunicorn_admin.see_to(server)
+
+
+def post_fork(server: Any, worker: Any) -> None:  # noqa: ARG001  # the same
+    """It is the arbiter's, and the worker has no part in it."""
+    gunicorn_admin.forget(server)
+
+
+def on_exit(server: Any) -> None:
+    """The workers are gone: nobody is left to be told of."""
+    gunicorn_admin.on_exit(server)
+
+
 def when_ready(server: Any) -> None:
     """With `preload_app`: what was imported is never collected, so the collector does not touch its pages and they stay shared."""
     if server.cfg.preload_app:
         gc.collect()
         gc.freeze()
+    gunicorn_admin.see_to(server)
     server.log.info("Ready: %d workers, %s", server.num_workers, server.cfg.bind)
 
 

@@ -8,6 +8,8 @@ from typing import Any
 
 from pronghorn.declare import Option
 
+_WILDCARDS = frozenset({"", "0.0.0.0", "::", "[::]"})  # every interface, and so the other's too
+
 
 def check_together(values: Mapping[str, Any], options: Mapping[str, Option], *, code: bool) -> None:
     """Raise UsageError when values that are sound one by one contradict each other.
@@ -29,12 +31,27 @@ def check_together(values: Mapping[str, Any], options: Mapping[str, Option], *, 
         for other in ("uds", "fd"):
             if values[other] is not None:
                 refuse("reuse_port", other, "is for a host and a port, and cannot be given together with {}")
+    if _same_place(values):
+        refuse(
+            "admin",
+            "uds" if values["admin"].uds else "port",
+            "that is where the application is: {} has it already",
+        )
     if values["preload"] and values["reload"]:
         refuse(
             "preload",
             "reload",
             "cannot be given together with {}, which imports the application anew each time",
         )
+
+
+def _same_place(values: Mapping[str, Any]) -> bool:
+    """Whether the admin listener would be the public one."""
+    admin = values["admin"]
+    if admin is None or admin.uds or values["uds"] is not None or values["fd"] is not None:
+        return admin is not None and bool(admin.uds) and admin.uds == values["uds"]
+    either = {admin.host, values["host"]}
+    return admin.port == values["port"] != 0 and (len(either) == 1 or not either.isdisjoint(_WILDCARDS))
 
 
 def supervisor_for(values: Mapping[str, Any]) -> str | None:

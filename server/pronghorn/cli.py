@@ -209,12 +209,23 @@ _TIMEOUT = Option(
     group="This command",
     flag="--timeout",
 )
+_LIVE, _READY = "--live", "--ready"
+# The question of a machine that starts the server anew if the answer is no, which a server that is only busy does not deserve.
+_PATHS = {_LIVE: "/livez", _READY: "/readyz", None: "/readyz?exclude=limit"}
+_PUBLIC = ("host", "port", "uds", "health_path")
 HEALTHCHECK = Command(
     name=f"{PROGRAM} healthcheck",
-    options=[*(OPTIONS[name] for name in ("host", "port", "uds", "health_path")), _TIMEOUT],
-    switches=_HELP,
+    options=[OPTIONS["admin"], *(OPTIONS[name] for name in _PUBLIC), _TIMEOUT],
+    switches={
+        _LIVE: "Ask the admin listener whether the server is alive: it may not be ready, but will get there by itself.",
+        _READY: "Ask whether to send requests now: a server that is at its limit is not ready either.",
+        **_HELP,
+    },
     summary="Ask a running server whether it is ready: exit code 0 if it is, 1 if not.",
-    epilog="The environment and pyproject.toml are read as the server reads them, so where both have the same no option is needed.",
+    epilog="""\
+It asks the admin listener where there is one, or else --health-path on the listener of the application, as any of --host, --port, --uds
+and --health-path does too. The environment and pyproject.toml are read as the server reads them, so where both have the same no
+option is needed.""",
 )
 
 
@@ -224,26 +235,43 @@ def _healthcheck(words: Sequence[str]) -> None:
         _help(HEALTHCHECK)
         return
     _refuse(others, HEALTHCHECK)
+    if _LIVE in switches and _READY in switches:
+        raise misuse(HEALTHCHECK, f"{_LIVE} and {_READY} are two questions, ask one")
+    question = _LIVE if _LIVE in switches else _READY if _READY in switches else None
     seconds = _TIMEOUT.read_text(flags.pop("timeout", "5"), None)
-    values = _resolve_probe(flags).values
+    target = _target(flags, question)
     from pronghorn.observe.probe import probe  # noqa: PLC0415  # not before the arguments are known to be good
 
-    ok, line = probe(
-        host=values["host"],
-        port=values["port"],
-        uds=values["uds"],
-        path=values["health_path"],
-        timeout=seconds,
-        tls=values["ssl_certfile"] is not None or values["ssl_context_factory"] is not None,
-    )
+    ok, line = probe(**target, timeout=seconds)
     _write(line, sys.stdout if ok else sys.stderr)
     if not ok:
         raise SystemExit(1)
 
 
-def _resolve_probe(flags: dict[str, Any]) -> Resolution:
-    """Where the server with this environment is to be found; UsageError if that cannot be told."""
+def _target(flags: dict[str, Any], question: str | None) -> dict[str, Any]:
+    """Where the server with this environment answers the question; UsageError if that cannot be told."""
     found = resolve(flags, os.environ, Path.cwd())
+    admin = found.values["admin"]
+    if admin is not None and ("admin" in flags or flags.keys().isdisjoint(_PUBLIC)):
+        if not admin.uds and admin.port == 0:
+            raise _any_port("--admin")
+        return {"host": admin.host, "port": admin.port, "uds": admin.uds or None, "path": _PATHS[question]}
+    if question == _LIVE:
+        raise UsageError(
+            "the admin listener alone tells",
+            option=_LIVE,
+            hint="Give --admin here or as PRONGHORN_ADMIN, to the server as well",
+        )
+    return _public_target(found, flags)
+
+
+def _any_port(option: str) -> UsageError:
+    return UsageError(
+        "port 0 is a different one each time", option=option, hint="Give the port of the running server"
+    )
+
+
+def _public_target(found: Resolution, flags: dict[str, Any]) -> dict[str, Any]:
     values = found.values
     if "uds" not in flags and not flags.keys().isdisjoint({"host", "port"}):
         values["uds"] = None
@@ -255,13 +283,17 @@ def _resolve_probe(flags: dict[str, Any]) -> Resolution:
             hint="Give --uds, or --host and --port",
         )
     if values["uds"] is None and values["port"] == 0:
-        raise UsageError(
-            "port 0 is a different one each time", option="--port", hint="Give the port of the running server"
-        )
+        raise _any_port("--port")
     if values["health_path"] is None:
         raise UsageError(
-            "no path was given",
-            option="--health-path",
-            hint="Give it here or as PRONGHORN_HEALTH_PATH, to the server as well",
+            "there is nobody to ask: neither an admin listener nor a health path was given",
+            option="--admin",
+            hint="Give --admin here or as PRONGHORN_ADMIN, to the server as well; or --health-path",
         )
-    return found
+    return {
+        "host": values["host"],
+        "port": values["port"],
+        "uds": values["uds"],
+        "path": values["health_path"],
+        "tls": values["ssl_certfile"] is not None or values["ssl_context_factory"] is not None,
+    }

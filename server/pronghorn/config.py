@@ -23,6 +23,7 @@ from pronghorn.headings import (
     DEVELOPMENT,
     LIMITS,
     LOGGING,
+    OBSERVABILITY,
     PROXY,
     TLS,
     WEBSOCKETS,
@@ -177,6 +178,27 @@ class Config:
         kinds.Flag(), default_text="on a terminal", help="Colour the level names."
     )
 
+    # Observability
+    admin: kinds.Address | None = OBSERVABILITY.option(
+        kinds.AdminAddress(),
+        help="Answer /livez, /readyz, /metrics, /workers and a status page here, and never where the application is: host:port, :port of this machine alone, or unix:PATH.",
+    )
+    metrics: bool = OBSERVABILITY.option(
+        kinds.Flag(),
+        default_text="with --admin or --metrics-dir",
+        help="Count requests, connections and more, for /metrics of the admin listener.",
+    )
+    metrics_dir: str | None = OBSERVABILITY.option(
+        kinds.FolderPath(),
+        ambient="PROMETHEUS_MULTIPROC_DIR",
+        default_text="$PROMETHEUS_MULTIPROC_DIR or a new one in memory",
+        help="Where the numbers of all processes are kept, prometheus-client's too. What an earlier server has left there is removed.",
+    )
+    health_path: str | None = OBSERVABILITY.option(
+        kinds.UrlPath(),
+        help="The server itself answers this path beside the application: 200 when ready, 503 while it starts or stops.",
+    )
+
     # Timeouts & limits
     timeout_keep_alive: int | float = LIMITS.option(
         kinds.Seconds(), default=5, help="Seconds an idle connection is kept for its next request."
@@ -307,10 +329,6 @@ class Config:
         default=False,
         help="Accepted for Uvicorn's sake: here each request has a contextvars context of its own in any case.",
     )
-    health_path: str | None = APPLICATION.option(
-        kinds.UrlPath(),
-        help="The server itself answers this path: 200 when ready, 503 while it starts or stops. pronghorn healthcheck asks it.",
-    )
 
     # Headers & proxies
     proxy_headers: bool = PROXY.option(
@@ -438,6 +456,9 @@ class Config:
         if not (isinstance(self.app, str) or callable(self.app)):
             raise OPTIONS["app"].fault("there is no application to serve", source=None, code=True)
         check_together(values, OPTIONS, code=True)
+        if values["metrics"] is None:
+            readable = self.admin is not None or self.metrics_dir is not None
+            object.__setattr__(self, "metrics", readable)
 
     # By hand: what a dataclass compiles for so many fields at each start takes longer than the rest of this module.
     def __eq__(self, other: object) -> bool:

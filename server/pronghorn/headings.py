@@ -7,10 +7,14 @@ APPLICATION = Group("Application")
 WORKERS = Group("Workers & concurrency")
 DEVELOPMENT = Group("Development")
 LOGGING = Group("Logging")
+OBSERVABILITY = Group("Observability")
 PROXY = Group("Headers & proxies")
 LIMITS = Group("Timeouts & limits")
 WEBSOCKETS = Group("WebSocket")
 TLS = Group("TLS")
 
 #: In their order.
-GROUPS = (BINDING, WORKERS, DEVELOPMENT, LOGGING, LIMITS, APPLICATION, PROXY, WEBSOCKETS, TLS)
+GROUPS = (
+    *(BINDING, WORKERS, DEVELOPMENT, LOGGING, OBSERVABILITY, LIMITS),
+    *(APPLICATION, PROXY, WEBSOCKETS, TLS),
+)

@@ -11,7 +11,7 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pronghorn.errors import did_you_mean
 
@@ -157,6 +157,62 @@ class SocketPath(Kind):
     def from_data(self, value: Any) -> Any:
         """Python may give a path object."""
         return super().from_data(os.fspath(value) if isinstance(value, os.PathLike) else value)
+
+
+class FolderPath(SocketPath):
+    """A path where a folder is, or will be made."""
+
+
+class Address(NamedTuple):
+    """Where to listen or to connect: a host and a port, or, if `uds` is not empty, a Unix socket at that path."""
+
+    host: str
+    port: int
+    uds: str = ""
+
+    def __str__(self) -> str:
+        if self.uds:
+            return f"unix:{self.uds}"
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+class AdminAddress(Kind):
+    """An address in one text. A port alone is one of the loopback: who wants others to reach it has to say so."""
+
+    metavar = "ADDRESS"
+    type = "address"
+
+    _UNIX = "unix:"
+
+    def from_text(self, text: str) -> Address:
+        """host:port, [v6]:port, :port or unix:PATH."""
+        if text.startswith(self._UNIX):
+            path = text.removeprefix(self._UNIX)
+            if not path:
+                raise ValueError("the path is empty, write unix:/run/pronghorn/admin.sock or the like")
+            return Address("", 0, path)
+        found = re.fullmatch(r"(\[[0-9A-Fa-f:.%]+\]|[^\s\[\]:/]*):([0-9]{1,18})", text)
+        if not found:
+            raise ValueError(f"{text!r} is not an address, {self._way_out(text)}")
+        try:
+            port = Whole(0, 65535).from_text(found[2])
+        except ValueError as exc:
+            raise ValueError(f"port {exc}") from None
+        return Address(found[1].strip("[]") or "127.0.0.1", port)
+
+    def from_data(self, value: Any) -> Any:
+        """One that was read already is one."""
+        return value if isinstance(value, Address) else super().from_data(value)
+
+    @staticmethod
+    def _way_out(text: str) -> str:
+        if text.isascii() and text.isdigit():
+            return f"write :{text} for a port of this machine alone"
+        if text.count(":") > 1 and "/" not in text:
+            return "write an IPv6 address in brackets, such as [::1]:9464"
+        if text.startswith(("/", ".")):
+            return f"write unix:{text} for a Unix socket"
+        return "write host:port, :port or unix:PATH, such as 127.0.0.1:9464"
 
 
 class Whole(Kind):

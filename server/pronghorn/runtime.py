@@ -131,24 +131,31 @@ def _parser(config: Config) -> Callable[[Inbound], HttpParser]:
         body=config.limit_request_body,
     )
     http = config.http
+    if http not in ("auto", "httptools", "h11"):
+        make: Callable[[Inbound, RequestLimits], HttpParser] = (
+            http if callable(http) else _imported(http, "--http", config.app_dir)
+        )
+        return lambda inbound: make(inbound, limits)
+    return own_parser(limits, http, config.h11_max_incomplete_event_size)
+
+
+def own_parser(
+    limits: RequestLimits, http: str | Callable[..., Any] = "auto", incomplete: int | None = None
+) -> Callable[[Inbound], HttpParser]:
+    """One of our own parsers. `incomplete` is how many bytes of a head that is not complete h11 may hold."""
     if http == "auto":
         http = "httptools" if importlib.util.find_spec("httptools") else "h11"
-    if http == "httptools":
-        try:
-            from pronghorn.wire.h1_httptools import HttptoolsParser  # noqa: PLC0415  # optional
-        except ImportError:
-            raise UsageError(
-                "httptools is not installed", option="--http", hint="Install it, or use h11"
-            ) from None
-        return lambda inbound: HttptoolsParser(inbound, limits)
     if http == "h11":
         from pronghorn.wire.h1_h11 import H11Parser  # noqa: PLC0415  # only for those who use it
 
-        return lambda inbound: H11Parser(inbound, limits, config.h11_max_incomplete_event_size)
-    make: Callable[[Inbound, RequestLimits], HttpParser] = (
-        http if callable(http) else _imported(http, "--http", config.app_dir)
-    )
-    return lambda inbound: make(inbound, limits)
+        return lambda inbound: H11Parser(inbound, limits, incomplete)
+    try:
+        from pronghorn.wire.h1_httptools import HttptoolsParser  # noqa: PLC0415  # optional
+    except ImportError:
+        raise UsageError(
+            "httptools is not installed", option="--http", hint="Install it, or use h11"
+        ) from None
+    return lambda inbound: HttptoolsParser(inbound, limits)
 
 
 def _websockets(config: Config) -> WebSockets | None:

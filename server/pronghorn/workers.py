@@ -100,6 +100,8 @@ class _Heartbeat(WorkerTmp):  # type: ignore[misc]  # Gunicorn has no types
 class _Supervision(Alone):
     """What a server tells, in Gunicorn's terms: a worker that is at its limit leaves, and Gunicorn starts another one then."""
 
+    alone = False
+
     def __init__(self, worker: PronghornWorker) -> None:
         self._worker = worker
 

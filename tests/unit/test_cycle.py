@@ -37,6 +37,7 @@ class Writer:
         self.leaving = False
         self.resumed: asyncio.Event | None = None
         self.taken = 0
+        self.failures = 0
         self.headers: list[tuple[bytes, bytes]] = []
         self.file_lets_go: asyncio.Future[None] | None = None
 
@@ -59,6 +60,12 @@ class Writer:
 
     def end(self, trailers: Headers = ()) -> None:
         self.calls.append(("end", *trailers))
+
+    def done(self) -> None:
+        self.calls.append(("done",))
+
+    def failed(self) -> None:
+        self.failures += 1
 
     def file(self, source: object, offset: int | None, count: int | None) -> FilePart:
         return files.FilePart(source, offset, count)

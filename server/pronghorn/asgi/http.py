@@ -15,6 +15,7 @@ pieces; the response side is the state machine of `asgi/states.py`:
 import asyncio
 import contextlib
 import logging
+import time
 from http import HTTPStatus
 from typing import Any, Final, Protocol
 
@@ -61,9 +62,11 @@ class HttpCycle:
         "bytes_out",
         "eager",
         "ended",
+        "first_byte",
         "head",
         "launched",
         "logger",
+        "request_id",
         "scope",
         "started",
         "state",
@@ -87,6 +90,8 @@ class HttpCycle:
         self.status = 0
         self.bytes_in = 0
         self.bytes_out = 0
+        self.first_byte = 0.0
+        self.request_id = ""
         #: Whether the whole request has arrived.
         self.ended = False
         #: Whether the application was called, and whether it still runs inside that first call.
@@ -149,6 +154,7 @@ class HttpCycle:
         self.state = CLOSED
         self._writer.end()
         self._observer.response_complete(self)
+        self._writer.done()
         self.hurry()
 
     def _wake(self) -> None:
@@ -167,17 +173,17 @@ class HttpCycle:
                 self.logger.debug("The application stopped at a client that had left: %r", self)
             else:
                 self.logger.exception("Exception in ASGI application")
+                self.failed()
                 self.fail()
         except BaseException:
             # Cancelled, or the interpreter is about to end. Either way nobody will complete this response.
             self.fail()
             raise
         else:
-            if self.state == IDLE:
-                self.logger.error("ASGI callable returned without starting response.")
-                self.fail()
-            elif self.state < COMPLETE:
-                self.logger.error("ASGI callable returned without completing response.")
+            if self.state < COMPLETE:
+                what = "starting" if self.state == IDLE else "completing"
+                self.logger.error("ASGI callable returned without %s response.", what)
+                self.failed()
                 self.fail()
 
     async def receive(self) -> Message:
@@ -275,6 +281,7 @@ class HttpCycle:
     def _send_piece(self, body: bytes) -> None:
         if self.state < OPEN:
             self.bytes_out += self._writer.begin(self.status, self._headers, body)
+            self.first_byte = time.perf_counter()
             self.state = OPEN
         else:
             self.bytes_out += self._writer.chunk(body)
@@ -296,11 +303,13 @@ class HttpCycle:
                 self.bytes_out += writer.chunk(body)
             self.state = COMPLETE
             writer.end()
+        # Counted before it is handed over: whoever has an answer finds it counted, also if we are killed right after.
+        self._observer.response_complete(self)
+        writer.done()
         if self._body:
             # The application did not want it. The peer may send as much again, for the next request.
             writer.consumed(sum(map(len, self._body)))
             self._body = []
-        self._observer.response_complete(self)
         if self._waiter is not None:
             self._wake()
 
@@ -357,6 +366,7 @@ class HttpCycle:
                 if not more and self._trailers is None:
                     headers = _with_length(headers, part.size)
                 self._writer.begin(self.status, headers, b"")
+                self.first_byte = time.perf_counter()
             self.state = FILE
             try:
                 await self._writer.send_file(part, self._count)
@@ -378,6 +388,10 @@ class HttpCycle:
             await self._writer.drain()
         if self.state == CLOSED:
             raise ClientDisconnected("the client closed the connection")
+
+    def failed(self) -> None:
+        """The application did not do what it should: for whoever counts that."""
+        self._writer.failed()
 
     def fail(self) -> None:
         """The application will send nothing more. Answer in its place, or give the response up."""

@@ -38,7 +38,6 @@ class WebSocketCycle:
 
     __slots__ = (
         "_channel",
-        "_code",
         "_full",
         "_greeted",
         "_http",
@@ -50,6 +49,7 @@ class WebSocketCycle:
         "_reason",
         "_size",
         "_waker",
+        "code",
         "logger",
         "scope",
         "state",
@@ -71,7 +71,7 @@ class WebSocketCycle:
         self._queue: deque[str | bytes] = deque()
         self._size = 0
         self._full = False
-        self._code = ABNORMAL
+        self.code = ABNORMAL
         self._reason = ""
         self._loop = asyncio.get_running_loop()
         self._waker = Waker(self._loop)
@@ -79,7 +79,7 @@ class WebSocketCycle:
 
     def __repr__(self) -> str:
         state = ("connecting", "denying", "open", "refused", "finished", "lost")[self.state]
-        return f"<WebSocketCycle {self.target!r} {state} {self._code if self.state > OPEN else '-'}>"
+        return f"<WebSocketCycle {self.target!r} {state} {self.code if self.state > OPEN else '-'}>"
 
     # The peer's side, called by the connection.
 
@@ -100,7 +100,7 @@ class WebSocketCycle:
         """It is over. Messages that have come are still there for the application to take."""
         if self.state <= OPEN:
             self.state = LOST
-            self._code = code
+            self.code = code
             self._reason = reason
             self._wake()
 
@@ -123,6 +123,7 @@ class WebSocketCycle:
                 logger.debug("The application stopped at a client that had left: %r", self)
             else:
                 logger.exception("Exception in ASGI application")
+                self._failed()
                 self._end(INTERNAL_ERROR)
         except BaseException:
             self._end(GOING_AWAY)
@@ -130,9 +131,17 @@ class WebSocketCycle:
         else:
             if self.state == CONNECTING:
                 logger.error("ASGI callable returned without accepting or closing the WebSocket.")
+                self._failed()
             elif self.state == DENYING:
                 logger.error("ASGI callable returned without completing response.")
+                self._failed()
             self._end(NORMAL)
+
+    def _failed(self) -> None:
+        if self._http is None:
+            self._channel.failed()
+        else:
+            self._http.failed()
 
     def _end(self, code: int) -> None:
         """The application will do nothing more."""
@@ -152,7 +161,7 @@ class WebSocketCycle:
         queue = self._queue
         while not queue:
             if self.state > OPEN:
-                return {"type": "websocket.disconnect", "code": self._code, "reason": self._reason}
+                return {"type": "websocket.disconnect", "code": self.code, "reason": self._reason}
             waker = self._waker
             if waker.waiting:
                 waker = Waker(self._loop)
@@ -236,7 +245,7 @@ class WebSocketCycle:
 
     def _finish(self, state: int, code: int, reason: str) -> None:
         self.state = state
-        self._code = code
+        self.code = code
         self._reason = reason
         self._wake()
 

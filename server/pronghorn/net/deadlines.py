@@ -10,6 +10,7 @@ Time is counted in whole ticks. A deadline never comes early; it comes at most t
 
 import asyncio
 import math
+import time
 from collections.abc import Callable
 from typing import Final, Protocol
 
@@ -85,17 +86,25 @@ class Deadlines:
 
 
 class Ticker:
-    """Calls `on_tick` every `TICK` seconds, or as many as are given, of the running loop, until it is stopped."""
+    """Calls `on_tick` every `TICK` seconds, or as many as are given, of the running loop, until it is stopped.
 
-    __slots__ = ("_handle", "_loop", "_on_tick", "_seconds")
+    `late` is by how many seconds the loop came too late to the last tick.
+    """
+
+    __slots__ = ("_due", "_handle", "_loop", "_on_tick", "_seconds", "late")
 
     def __init__(self, on_tick: Callable[[], None], seconds: float = TICK) -> None:
         self._on_tick = on_tick
         self._seconds = seconds
         self._loop = asyncio.get_running_loop()
+        self.late = 0.0
+        self._due = time.monotonic() + seconds
         self._handle = self._loop.call_later(seconds, self._tick)
 
     def _tick(self) -> None:
+        now = time.monotonic()
+        self.late = max(0.0, now - self._due)
+        self._due = now + self._seconds
         # Scheduled first: an exception in the callback must not end all timeouts.
         self._handle = self._loop.call_later(self._seconds, self._tick)
         self._on_tick()

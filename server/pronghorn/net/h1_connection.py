@@ -26,6 +26,7 @@ from . import files
 from .deadlines import NEVER
 from .ends import ends_of
 from .flow import Outbox, Pace, ReadGate, WriteGate, unread
+from .refusals import count_refusal
 from .service import Service
 
 # What the connection waits for; decides what a deadline means.
@@ -53,6 +54,7 @@ class H1Connection:
         "_advancing",
         "_client",
         "_incoming",
+        "_large",
         "_lost",
         "_out",
         "_pace",
@@ -96,6 +98,7 @@ class H1Connection:
         self._advancing = False
         self._served = 0
         self._trusted = False
+        self._large = 0  # bytes of a whole response that are better handed over uncopied
         self._unwritten = 0  # what was left to write when that was last looked at
         self._pace: Pace | None = None  # of the body that is waited for, or the last one that was
         self._transfer: files.Transfer | None = None  # a file that is being sent
@@ -126,6 +129,7 @@ class H1Connection:
         self._trusted = service.trust.trusts(ends.client, unix=ends.unix)
         self._template = service.template(ends.server, unix=ends.unix, tls=ends.tls is not None)
         service.connections.add(self)
+        service.accepted += 1
         service.deadlines.arm(self, service.header_ticks)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -258,22 +262,28 @@ class H1Connection:
     def _launch(self, cycle: HttpCycle) -> None:
         service = self._service
         cycle.launched = True
+        if self._served:
+            service.reuses += 1
         self._served += 1
         self._response.keep_alive = cycle.head.keep_alive and not service.draining
         service.active += 1
         if service.limit_concurrency is not None and service.active > service.limit_concurrency:
             service.logger.warning("Exceeded concurrency limit.")
+            service.meter.limit("concurrency")
             cycle.refuse(503, [(b"retry-after", b"1"), (b"connection", b"close")])
             return
         upgrade = self._upgrade
         if upgrade is not None and upgrade.http is cycle:
             self._response.keep_alive = False  # nobody knows what comes behind a handshake that is refused
             if upgrade.refused(draining=service.draining):
+                if not service.draining:
+                    service.meter.protocol_error("websocket_handshake")
                 return
         else:
             upgrade = None
         service.requests += 1
         if service.requests == service.limit_requests:
+            service.meter.limit("max_requests")
             service.on_request_limit()
         cycle.eager = True
         self._task = service.spawn(cycle.run(service.app) if upgrade is None else upgrade.run(service.app))
@@ -321,8 +331,55 @@ class H1Connection:
             return
         deadlines.arm(self, service.body_ticks)
 
-    def _finished(self) -> None:
-        """The response of the active cycle is on its way out, all of it."""
+    def _worth_keeping(self, cycle: HttpCycle) -> bool:
+        """Whether the rest of an unwanted request body is short enough to be read and dropped."""
+        head = cycle.head
+        if head.expects_continue or head.content_length is None:
+            return False
+        return head.content_length - cycle.bytes_in <= _DISCARDED
+
+    # A ResponseWriter.
+
+    @property
+    def paused(self) -> bool:
+        return self._writes.paused
+
+    async def drain(self) -> None:
+        await self._writes.drain()
+
+    def respond(self, status: int, headers: Headers, body: bytes) -> int:
+        cycle = self._active
+        assert cycle is not None
+        if not cycle.ended and not self._worth_keeping(cycle):
+            self._response.keep_alive = False
+        size = self._response.respond(cycle.head, status, headers, body)
+        if size >= LARGE:
+            self._large = size
+        return size
+
+    def begin(self, status: int, headers: Headers, body: bytes) -> int:
+        assert self._active is not None
+        size = self._response.begin(self._active.head, status, headers, body)
+        self._out.grew(size)
+        self._flush_soon()
+        return size
+
+    def chunk(self, data: bytes) -> int:
+        size = self._response.chunk(data)
+        out = self._out
+        out.grew(size)
+        if not out.scheduled:
+            self._flush_soon()
+        return size
+
+    def end(self, trailers: Headers = ()) -> None:
+        cycle = self._active
+        self._response.end(trailers if cycle is not None and cycle.head.accepts_trailers else ())
+
+    def done(self) -> None:
+        if self._large:
+            self._out.grew(self._large)
+            self._large = 0
         service, response = self._service, self._response
         cycle = self._active
         self._active = self._task = None
@@ -353,52 +410,8 @@ class H1Connection:
             else:
                 self._schedule()
 
-    def _worth_keeping(self, cycle: HttpCycle) -> bool:
-        """Whether the rest of an unwanted request body is short enough to be read and dropped."""
-        head = cycle.head
-        if head.expects_continue or head.content_length is None:
-            return False
-        return head.content_length - cycle.bytes_in <= _DISCARDED
-
-    # A ResponseWriter.
-
-    @property
-    def paused(self) -> bool:
-        return self._writes.paused
-
-    async def drain(self) -> None:
-        await self._writes.drain()
-
-    def respond(self, status: int, headers: Headers, body: bytes) -> int:
-        cycle = self._active
-        assert cycle is not None
-        if not cycle.ended and not self._worth_keeping(cycle):
-            self._response.keep_alive = False
-        size = self._response.respond(cycle.head, status, headers, body)
-        if size >= LARGE:
-            self._out.grew(size)
-        self._finished()
-        return size
-
-    def begin(self, status: int, headers: Headers, body: bytes) -> int:
-        assert self._active is not None
-        size = self._response.begin(self._active.head, status, headers, body)
-        self._out.grew(size)
-        self._flush_soon()
-        return size
-
-    def chunk(self, data: bytes) -> int:
-        size = self._response.chunk(data)
-        out = self._out
-        out.grew(size)
-        if not out.scheduled:
-            self._flush_soon()
-        return size
-
-    def end(self, trailers: Headers = ()) -> None:
-        cycle = self._active
-        self._response.end(trailers if cycle is not None and cycle.head.accepts_trailers else ())
-        self._finished()
+    def failed(self) -> None:
+        self._service.meter.application_error()
 
     def file(self, source: object, offset: int | None, count: int | None) -> FilePart:
         return files.FilePart(source, offset, count)
@@ -505,6 +518,7 @@ class H1Connection:
         elif phase == _BODY:
             cycle = self._active
             if cycle is None:
+                self._service.meter.limit("timeout_body")
                 self._close(linger=True)
             else:
                 error = RequestError(408, "request body took too long", cycle.head)
@@ -516,6 +530,8 @@ class H1Connection:
             if waiting and self._unwritten - self._left_to_write() >= max(1, self._service.pace):
                 self._await_reader()
             else:
+                if phase == _READER:
+                    self._service.meter.limit("timeout_read")
                 self.abort()
 
     def _await_reader(self) -> None:
@@ -544,6 +560,7 @@ class H1Connection:
         """Answer in place of the application, and close: what follows on the connection cannot be trusted."""
         if self._phase == _CLOSE:
             return
+        count_refusal(self._service.meter, error)
         peer = self._transport.get_extra_info("peername")
         self._service.logger.warning(
             "Invalid HTTP request received: %s (%d), from %s.",

@@ -50,6 +50,38 @@ class Template(Protocol):
     def __call__(self, server: Address, *, unix: bool, tls: bool) -> ScopeTemplate: ...
 
 
+class Meter(Protocol):
+    """Told of what is rare and worth a number. The names are those that `observe.metrics` has."""
+
+    def limit(self, name: str) -> None:
+        """A limit was met."""
+
+    def protocol_error(self, kind: str) -> None:
+        """What a peer has sent was refused."""
+
+    def websocket_closed(self, code: int) -> None:
+        """A WebSocket came to its end."""
+
+    def application_error(self) -> None:
+        """The application let an exception through, or did not complete a response."""
+
+
+class NullMeter:
+    """Nobody counts."""
+
+    def limit(self, name: str) -> None:
+        pass
+
+    def protocol_error(self, kind: str) -> None:
+        pass
+
+    def websocket_closed(self, code: int) -> None:
+        pass
+
+    def application_error(self) -> None:
+        pass
+
+
 class Drainable(Protocol):
     """A connection, as the worker sees it."""
 
@@ -91,6 +123,7 @@ class Service:
     logger: logging.Logger
     loop: asyncio.AbstractEventLoop
     observer: Observer = field(default_factory=NullObserver)
+    meter: Meter = field(default_factory=NullMeter)
     trust: Trust = field(default_factory=NoTrust)
     #: "on", "off", or "auto": not where there is a proxy, as far as one can tell.
     early_hints: str = "auto"
@@ -116,6 +149,14 @@ class Service:
     #: Requests being answered now, and requests that were given to the application since the start.
     active: int = 0
     requests: int = 0
+    #: Connections that were made since the start, and requests that were not the first of theirs.
+    accepted: int = 0
+    reuses: int = 0
+    #: WebSockets that are open now, and those that were opened since the start; and their messages.
+    open_websockets: int = 0
+    accepted_websockets: int = 0
+    received_messages: int = 0
+    sent_messages: int = 0
     draining: bool = False
     #: Whether somebody else takes over, so that whoever is sent away may come back at once.
     succeeded: bool = False

@@ -15,7 +15,7 @@ from typing import Final
 
 from pronghorn.asgi.websocket import WebSocketCycle
 from pronghorn.wire.ports import WebSocketCodec
-from pronghorn.wire.ws_close import ABNORMAL, GOING_AWAY, INTERNAL_ERROR, SERVICE_RESTART
+from pronghorn.wire.ws_close import ABNORMAL, GOING_AWAY, INTERNAL_ERROR, SERVICE_RESTART, TOO_BIG
 
 from .deadlines import NEVER
 from .flow import Outbox, WriteGate, unread
@@ -102,6 +102,8 @@ class WsConnection:
         self._codec = codec
         service = self._service
         service.connections.add(self)
+        service.open_websockets += 1
+        service.accepted_websockets += 1
         if rest:
             codec.held = True
             codec.feed(rest)
@@ -135,8 +137,10 @@ class WsConnection:
         service.connections.discard(self)
         service.deadlines.discard(self)
         service.active -= 1
+        service.open_websockets -= 1
         self._out.clear()
         self._cycle.disconnect(ABNORMAL, "")
+        service.meter.websocket_closed(self._cycle.code)
         self._writes.resume()
         # Who holds the connection lets go of it. What comes and goes by the thousand is not to wait for the collector.
         self._codec.release()
@@ -158,6 +162,7 @@ class WsConnection:
     def on_message(self, data: str | bytes) -> None:
         if self.phase >= _GOODBYE:
             return  # §1.4: what comes behind our own Close frame is discarded
+        self._service.received_messages += 1
         if not self._cycle.feed(data):
             self._full = self._codec.held = True
         self._budget -= 1
@@ -185,6 +190,10 @@ class WsConnection:
     def on_violation(self, code: int, reason: str) -> None:
         if self.phase < _GOODBYE:
             self._service.logger.info("WebSocket closed: %s (%d).", reason, code)
+            if code == TOO_BIG:
+                self._service.meter.limit("websocket_message")
+            else:
+                self._service.meter.protocol_error("websocket_frame")
             self._codec.close(code, reason)
             self._cycle.disconnect(code, reason)
         self._close(linger=True)
@@ -196,12 +205,14 @@ class WsConnection:
 
     def text(self, data: str) -> bool:
         self._out.grew(self._codec.text(data))
+        self._service.sent_messages += 1
         if not self._reading:
             self._flush_soon()
         return self._writes.paused
 
     def binary(self, data: bytes) -> bool:
         self._out.grew(self._codec.binary(data))
+        self._service.sent_messages += 1
         if not self._reading:
             self._flush_soon()
         return self._writes.paused
@@ -215,6 +226,9 @@ class WsConnection:
         self._service.deadlines.arm(self, _PATIENCE)
         # Whatever the application has not taken, the peer's Close frame is behind it.
         self.resume()
+
+    def failed(self) -> None:
+        self._service.meter.application_error()
 
     def resume(self) -> None:
         self._full = False
@@ -279,12 +293,14 @@ class WsConnection:
                 # It may have answered, but we do not listen; or it is in the middle of a frame, where no answer can be.
                 self._ping()
             else:
+                self._service.meter.limit("websocket_ping")
                 self._drop("keepalive ping timeout")
         elif phase == _READER:
             # A slow reader may be slow, but it has to read.
             if self._unwritten - unread(self._transport) >= max(1, self._service.pace):
                 self._await_reader()
             else:
+                self._service.meter.limit("timeout_read")
                 self._drop("the client does not read")
         else:
             self.abort()

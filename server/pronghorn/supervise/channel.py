@@ -13,6 +13,7 @@ import pickle
 import socket
 import struct
 from dataclasses import dataclass
+from enum import Enum
 from typing import Any, Final
 
 from pronghorn.config import Config
@@ -24,20 +25,25 @@ _LONGEST: Final = 65_536
 Message = dict[str, Any]
 
 
+class Role(Enum):
+    """What a process is for: to serve, to be forked from, or to tell how the others are. It is in its command line, for people."""
+
+    WORKER = "worker"
+    PRELOADER = "preloader"
+    ADMIN = "admin"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Start:
-    """All that a process needs to know at its start.
-
-    `listeners` are inherited descriptors, `beat` seconds between two signs of life; `preload` makes it the one that others are
-    forked from.
-    """
+    """All that a process needs to know at its start. `listeners` are inherited descriptors, `beat` seconds between two signs of life."""
 
     config: Config
     listeners: tuple[int, ...]
     path: tuple[str, ...]
     beat: float
     parent: int
-    preload: bool = False
+    slot: int = -1
+    generation: int = 0
 
 
 class Channel:

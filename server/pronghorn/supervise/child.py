@@ -1,4 +1,4 @@
-"""What a worker process runs: `python -m pronghorn.supervise.child DESCRIPTOR`, the descriptor being its end of a channel.
+"""What a worker process runs: `python -m pronghorn.supervise.child DESCRIPTOR ROLE`, the descriptor being its end of a channel.
 
 A worker is a `Server` whose supervision is a `Link`. It ends when it is told to, and when its supervisor is no more, which it
 learns from the kernel as well as from the end of the channel.
@@ -17,13 +17,14 @@ from typing import Final
 
 from pronghorn.errors import UserError
 from pronghorn.importer import cause_text
+from pronghorn.observe import application
+from pronghorn.observe.memory import resident
 from pronghorn.worker.server import Server
 
-from .channel import Channel, Start
+from .channel import Channel, Role, Start
 from .kernel import die_with_parent
 from .preload import preload
 
-_PAGE: Final = os.sysconf("SC_PAGE_SIZE")
 #: Seconds that an orphan may take to drain where there is no --timeout-graceful-shutdown.
 _ORPHAN: Final = 30
 
@@ -31,9 +32,13 @@ _ORPHAN: Final = 30
 class Link:
     """The supervision of a worker (`worker.supervision.Supervision`): messages to the supervisor, and back."""
 
-    def __init__(self, channel: Channel, beat: float, passed: Sequence[socket.socket]) -> None:
+    alone = False
+
+    def __init__(self, channel: Channel, start: Start, passed: Sequence[socket.socket]) -> None:
+        self.slot = start.slot
+        self.generation = start.generation
         self._channel = channel
-        self._beat = beat
+        self._beat = start.beat
         self._passed = passed
 
     def close_passed(self) -> None:
@@ -61,7 +66,7 @@ class Link:
         service = server.service
         if service is not None:
             self._channel.send(
-                {"beat": {"requests": service.requests, "active": service.active, "rss": _resident()}}
+                {"beat": {"requests": service.requests, "active": service.active, "rss": resident()}}
             )
 
     def _listen(self, server: Server, loop: asyncio.AbstractEventLoop) -> None:
@@ -72,15 +77,6 @@ class Link:
             loop.remove_reader(self._channel.fileno())
             abandon(server.config.timeout_graceful_shutdown)
             server.should_exit = True
-
-
-def _resident() -> int:
-    """Bytes of memory in use: proc_pid_statm(5)."""
-    try:
-        with open("/proc/self/statm", "rb") as statm:  # noqa: PTH123  # four times as fast, and it is done for ever
-            return int(statm.read().split()[1]) * _PAGE
-    except OSError:
-        return 0  # no Linux
 
 
 def abandon(grace: float | None) -> None:
@@ -95,14 +91,14 @@ def work(channel: Channel, start: Start, listeners: Sequence[int]) -> None:
     sockets = [socket.socket(fileno=descriptor) for descriptor in listeners]
     for descriptor in (channel.fileno(), *listeners):
         os.set_inheritable(descriptor, False)  # not for what the application starts
-    link = Link(channel, start.beat, sockets)
+    link = Link(channel, start, sockets)
     try:
         Server(start.config, link).run(sockets)
     finally:
         link.close_passed()
 
 
-def begin(channel: Channel, passed: Sequence[int] = ()) -> None:
+def begin(channel: Channel, passed: Sequence[int] = (), role: Role = Role.WORKER) -> None:
     """Do what the first frame says; `passed` are listening sockets that did not come by inheritance.
 
     Raises SystemExit with the exit code of an error, which the supervisor has been told.
@@ -110,6 +106,8 @@ def begin(channel: Channel, passed: Sequence[int] = ()) -> None:
     try:
         start = channel.receive_start()
         sys.path[:] = start.path
+        if start.config.metrics_dir is not None:
+            os.environ[application.VARIABLE] = start.config.metrics_dir
         # A terminal sends its signals to all of us. What they mean for a worker is for the supervisor to say.
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
@@ -119,10 +117,15 @@ def begin(channel: Channel, passed: Sequence[int] = ()) -> None:
                 return  # it was quicker
         # Else the parent is the process that imported the application. Should it die, this one has no reason to: it becomes the
         # supervisor's child, and the end of the channel tells it of the supervisor's end.
-        if start.preload:
-            preload(channel, start, begin)
-        else:
-            work(channel, start, passed or start.listeners)
+        match role:
+            case Role.WORKER:
+                work(channel, start, passed or start.listeners)
+            case Role.PRELOADER:
+                preload(channel, start, begin)
+            case Role.ADMIN:
+                from .admin import administer  # noqa: PLC0415  # for one process of them all
+
+                administer(channel, start)
     except UserError as exc:
         if exc.show_cause and exc.__cause__ is not None:
             print(cause_text(exc.__cause__), file=sys.stderr, flush=True)  # noqa: T201  # as the command does
@@ -136,4 +139,4 @@ def begin(channel: Channel, passed: Sequence[int] = ()) -> None:
 
 
 if __name__ == "__main__":
-    begin(Channel(socket.socket(fileno=int(sys.argv[1]))))
+    begin(Channel(socket.socket(fileno=int(sys.argv[1]))), role=Role(sys.argv[2]))

@@ -13,16 +13,14 @@ from pronghorn.config import Config
 
 from .kernel import adopt_orphans
 from .policy import Phase
-from .process import Preloader, Process, start_preloader, start_worker
+from .process import LOST, AdminProcess, Preloader, Process, start_admin, start_preloader, start_worker
 
-#: The exit code of a worker whose parent had reaped it and then died before it told.
-LOST: Final = 256
 #: Seconds that a silent worker gets for the dump of its stack.
 _LAST_WORDS: Final = 1.0
 
 
 class Family:
-    """Workers by pid, and with ``--preload`` the processes that they are forked from.
+    """Workers by pid, with ``--preload`` the processes that they are forked from, and with ``--admin`` the one that tells of them.
 
     `descriptors` gives the listening sockets of a slot. Whoever is heard of is registered with `selector`, as its key's data.
     """
@@ -34,7 +32,9 @@ class Family:
         #: What new workers are forked from; None without --preload, and until it is ready.
         self.preloader: Preloader | None = None
         self._preloaders: dict[int, Preloader] = {}
-        self._config = config
+        #: Who serves the admin listener, while there is anybody.
+        self.admin: AdminProcess | None = None
+        self.config = config
         self._selector = selector
         self._descriptors = descriptors
         if config.preload:
@@ -48,7 +48,7 @@ class Family:
     def start(self, slot: int, generation: int) -> None:
         """Start a worker. Raises OSError if there can be none now, UsageError if there cannot be any."""
         process = start_worker(
-            self._config,
+            self.config,
             self._descriptors(slot),
             slot=slot,
             generation=generation,
@@ -60,9 +60,14 @@ class Family:
 
     def preload(self, generation: int) -> None:
         """Start a process to fork from, and fork from it once it is ready. Raises as `start` does."""
-        process = start_preloader(self._config, generation=generation, now=time.monotonic())
+        process = start_preloader(self.config, generation=generation, now=time.monotonic())
         self._preloaders[process.pid] = process
         self._selector.register(process.channel, selectors.EVENT_READ, process)
+
+    def administer(self, listeners: Sequence[int]) -> None:
+        """Start the process of the admin listener. Raises as `start` does."""
+        self.admin = start_admin(self.config, listeners, now=time.monotonic())
+        self._selector.register(self.admin.channel, selectors.EVENT_READ, self.admin)
 
     def hear(self, process: Process) -> bool:
         """Take in what a process says; true if it is ready now and was not before."""
@@ -82,7 +87,7 @@ class Family:
 
     def forgive(self, seconds: float) -> None:
         """As many seconds have not counted for anybody."""
-        for process in self.workers.values():
+        for process in self._everybody().values():
             process.heard += seconds
 
     def last_words(self, process: Process) -> str | None:
@@ -100,7 +105,7 @@ class Family:
 
     def bury(self) -> list[tuple[Process, int]]:
         """Those that have ended, with their exit codes. As PID 1, orphans that are none of ours are seen to as well."""
-        everybody: dict[int, Process] = {**self._preloaders, **self.workers}
+        everybody = self._everybody()
         if os.getpid() == 1:
             while (found := _ended(-1)) is not None:
                 if found[0] in everybody:
@@ -122,6 +127,10 @@ class Family:
                 ended.append((process, process.exit_code))
         return ended
 
+    def _everybody(self) -> dict[int, Process]:
+        admin = {} if self.admin is None else {self.admin.pid: self.admin}
+        return {**self._preloaders, **self.workers, **admin}
+
     def _forget(self, process: Process) -> None:
         if not process.channel.closed:
             process.hear(process.channel.receive(), time.monotonic())
@@ -132,6 +141,8 @@ class Family:
         self._preloaders.pop(process.pid, None)
         if process is self.preloader:
             self.preloader = None
+        if process is self.admin:
+            self.admin = None
 
     def release(self) -> None:
         """Let preloaders go that have been replaced and have no children any more."""
@@ -147,8 +158,11 @@ class Family:
             process.signal(number)
 
     def close(self) -> None:
-        """Nobody is left behind. There are no workers any more, unless an error of ours is the reason."""
-        everybody = [*self.workers.values(), *self._preloaders.values()]
+        """Nobody is left behind. There are no workers any more, unless an error of ours is the reason.
+
+        The admin listener's process was there for as long as anything was to be told, and has nothing to finish.
+        """
+        everybody = self._everybody().values()
         for process in everybody:
             process.signal(signal.SIGKILL)
         for process in everybody:

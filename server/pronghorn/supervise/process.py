@@ -18,9 +18,11 @@ from typing import Any
 from pronghorn.config import Config
 from pronghorn.errors import UsageError
 
-from .channel import Channel, Message, Start
+from .channel import Channel, Message, Role, Start
 from .policy import Phase, Worker
 
+#: The exit code of a process whose parent had reaped it and then died before it told.
+LOST = 256
 #: Seconds that a fork may take. It copies the tables of a process that may be large.
 _FORK = 10.0
 
@@ -129,6 +131,18 @@ class Preloader(Process):
         return self.forked.pop(), ours
 
 
+@dataclass(slots=True, eq=False)
+class AdminProcess(Process):
+    """The process that serves the admin listener."""
+
+
+def told(code: int) -> str:
+    """How a process ended, for people."""
+    if code == LOST:
+        return "of what, nobody knows"
+    return f"exit code {code}" if code >= 0 else f"killed by {signal.Signals(-code).name}"
+
+
 def start_worker(
     config: Config,
     listeners: Sequence[int],
@@ -142,7 +156,7 @@ def start_worker(
 
     Raises OSError if there can be no more processes, and UsageError for a configuration that cannot be handed over.
     """
-    pid, channel = _spawn(listeners) if preloader is None else preloader.fork(listeners, now)
+    pid, channel = _spawn(listeners, Role.WORKER) if preloader is None else preloader.fork(listeners, now)
     lifetime = config.limit_worker_lifetime
     if lifetime is not None:
         lifetime += random.random() * config.limit_worker_lifetime_jitter  # noqa: S311  # spread, not secrecy
@@ -156,17 +170,25 @@ def start_worker(
         parent=preloader,
         **_times(now),
     )
-    _hand_over(process, config, listeners, parent=parent, preload=False)
+    _hand_over(process, config, listeners, parent=parent)
     return process
 
 
 def start_preloader(config: Config, *, generation: int, now: float) -> Preloader:
     """Start a process to fork workers from. Raises as `start_worker` does."""
-    pid, channel = _spawn(())
+    pid, channel = _spawn((), Role.PRELOADER)
     process = Preloader(
         pid=pid, slot=-1, channel=channel, generation=generation, lifetime=None, **_times(now)
     )
-    _hand_over(process, config, (), parent=os.getpid(), preload=True)
+    _hand_over(process, config, (), parent=os.getpid())
+    return process
+
+
+def start_admin(config: Config, listeners: Sequence[int], *, now: float) -> AdminProcess:
+    """Start the process of the admin listener. Raises as `start_worker` does."""
+    pid, channel = _spawn(listeners, Role.ADMIN)
+    process = AdminProcess(pid=pid, slot=-1, channel=channel, generation=0, lifetime=None, **_times(now))
+    _hand_over(process, config, listeners, parent=os.getpid())
     return process
 
 
@@ -174,9 +196,10 @@ def _times(now: float) -> dict[str, Any]:
     return {"started": now, "since": now, "heard": now}
 
 
-def _spawn(listeners: Sequence[int]) -> tuple[int, Channel]:
+def _spawn(listeners: Sequence[int], role: Role) -> tuple[int, Channel]:
     ours, theirs = Channel.pair()
-    command = [sys.executable, *_interpreter_flags(), "-m", "pronghorn.supervise.child", str(theirs.fileno())]
+    words = ["-m", "pronghorn.supervise.child", str(theirs.fileno()), role.value]
+    command = [sys.executable, *_interpreter_flags(), *words]
     try:
         pid = os.posix_spawn(
             sys.executable,
@@ -193,16 +216,15 @@ def _spawn(listeners: Sequence[int]) -> tuple[int, Channel]:
     return pid, ours
 
 
-def _hand_over(
-    process: Process, config: Config, listeners: Sequence[int], *, parent: int, preload: bool
-) -> None:
+def _hand_over(process: Process, config: Config, listeners: Sequence[int], *, parent: int) -> None:
     start = Start(
         config=config,
         listeners=tuple(listeners),
         path=tuple(sys.path),
         beat=min(config.timeout_notify, config.timeout_worker_healthcheck / 2),
         parent=parent,
-        preload=preload,
+        slot=process.slot,
+        generation=process.generation,
     )
     try:
         process.channel.send_start(start)

@@ -17,19 +17,22 @@ import socket
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from types import FrameType
 from typing import Final
 
 from pronghorn.config import Config
 from pronghorn.errors import StartupError, UsageError, UserError
 from pronghorn.net.sockets import Listener, beside, describe
-from pronghorn.observe import logs
+from pronghorn.observe import logs, slots
+from pronghorn.observe.counts import Counts
 from pronghorn.observe.reopen import reopen
-from pronghorn.worker.listening import listen
+from pronghorn.worker.listening import listen, listen_admin
 from pronghorn.worker.signals import pass_on
 
 from . import cpus, notify, upgrade
-from .family import LOST, Family
+from .family import Family
+from .keeper import Keeper
 from .policy import (
     HOPELESS,
     STABLE,
@@ -45,8 +48,9 @@ from .policy import (
     backoff,
     decide,
 )
-from .process import Preloader, Process
+from .process import AdminProcess, Preloader, Process, told
 from .report import Report
+from .tally import Tally
 from .watch import Watcher, name_files
 
 logger = logging.getLogger("pronghorn.error")
@@ -85,6 +89,8 @@ class Supervisor:
         # Those that all workers share; with --reuse-port they are the first slot's, and the others have their own.
         self._listeners: list[Listener] = []
         self._own: dict[int, list[Listener]] = {}
+        self._admin = Keeper(config, self._family)
+        self._tally = Tally()
         self._signals: deque[int] = deque()
         self._caught: list[int] = []
         self._generation = 0
@@ -122,6 +128,8 @@ class Supervisor:
             self._predecessor = upgrade.predecessor(os.environ)
             self._listeners = self._predecessor.listeners if self._predecessor else listen(config, sockets)
             stack.callback(self._close_listeners)
+            self._admin = Keeper(config, self._family, self._admin_listeners())
+            self._begin_counting(stack)
             if config.reload:
                 self._watcher = Watcher.of(config)
                 self._watcher.start()
@@ -147,8 +155,28 @@ class Supervisor:
             listeners = self._own[slot]
         return [listener.sock.fileno() for listener in listeners]
 
+    def _begin_counting(self, stack: contextlib.ExitStack) -> None:
+        """Make the folder of the count files, if there are to be any, and tell everybody of it."""
+        config = self.config
+        if config.admin is None and not config.metrics:
+            return
+        folder = slots.directory(config.metrics_dir)
+        stack.callback(folder.close)
+        self._family.config = replace(config, metrics_dir=str(folder.path))
+        self._tally = Tally(Counts(folder.path, slots.SUPERVISOR))
+        stack.callback(self._tally.close)
+
+    def _admin_listeners(self) -> list[Listener]:
+        passed = self._predecessor.admin if self._predecessor else []
+        if passed and self.config.admin is not None:
+            return passed
+        for listener in passed:
+            listener.close()
+        return listen_admin(self.config)
+
     def _close_listeners(self) -> None:
-        for listener in [*self._listeners, *(one for own in self._own.values() for one in own)]:
+        own = (one for own in self._own.values() for one in own)
+        for listener in [*self._listeners, *own, *self._admin.listeners]:
             listener.close()
 
     # One turn: decide, do, hear, bury.
@@ -162,6 +190,9 @@ class Supervisor:
             if self._family.preloader is None and not self._family.preloading and now >= self._retry_at:
                 self._started(lambda: self._family.preload(self._generation))
             self._family.release()
+        self._tally.look(self._wanted, stopping=self._stopping)
+        if self._predecessor is None:  # as long as there is one, its admin listener tells the truth
+            self._admin.see_to(now)
         for action in decide(self._snapshot(), now):
             self._do(action)
         if self._halted:
@@ -207,7 +238,8 @@ class Supervisor:
         workers = self._family.workers
         match action:
             case Spawn(slot):
-                self._started(lambda: self._family.start(slot, self._generation))
+                if self._started(lambda: self._family.start(slot, self._generation)):
+                    self._tally.started()
             case Retire(pid, why):
                 logger.info("Retiring child process [%d]: %s", pid, why)
                 self._give_up_socket(workers[pid].slot)
@@ -238,7 +270,7 @@ class Supervisor:
         for listener in self._own.pop(slot, ()):
             listener.close()
 
-    def _started(self, start: Callable[[], None]) -> None:
+    def _started(self, start: Callable[[], None]) -> bool:
         try:
             start()
         except (
@@ -249,10 +281,15 @@ class Supervisor:
                 self._fatal = exc
             logger.error("Cannot start a child process: %s", exc)  # noqa: TRY400  # the traceback is ours and says nothing
             self._count_failure(time.monotonic())
+            return False
+        return True
 
     # Beginnings and ends.
 
     def _ready(self, process: Process) -> None:
+        if isinstance(process, AdminProcess):
+            self._admin.ready()
+            return
         if isinstance(process, Preloader):
             logger.info("The application is imported in process [%d]", process.pid)
             if self._family.preloader is not None:
@@ -270,17 +307,20 @@ class Supervisor:
                 logger.info("Pronghorn running on %s (Press CTRL+C to quit)", describe(listener, tls))
 
     def _ended(self, process: Process, code: int) -> None:
+        now = time.monotonic()
+        if isinstance(process, AdminProcess):
+            self._admin.ended(process, code, now)
+            return
+        if not isinstance(process, Preloader):
+            self._tally.ended(process, code)
         leaving = process.phase is Phase.LEAVING and not process.killed
         if isinstance(process, Preloader):
             if not leaving and process.failure is None:
-                logger.error(
-                    "Process [%d], which imports the application, died: %s", process.pid, _told(code)
-                )
+                logger.error("Process [%d], which imports the application, died: %s", process.pid, told(code))
         elif leaving:
             logger.info("Child process [%d] ended", process.pid)
         elif process.failure is None:
-            logger.error("Child process [%d] died: %s", process.pid, _told(code))
-        now = time.monotonic()
+            logger.error("Child process [%d] died: %s", process.pid, told(code))
         if leaving or self._stopping or self._fatal is not None:
             return
         if process.phase is Phase.STARTING or now - process.started < STABLE:
@@ -290,7 +330,7 @@ class Supervisor:
         if process.started >= self._failed_at:  # those that were under way already are the same failure
             self._count_failure(now)
         if self._watcher is not None and process.phase is Phase.STARTING:
-            why = _told(code) if process.failure is None else process.failure[0]
+            why = told(code) if process.failure is None else process.failure[0]
             logger.error("The application cannot be started: %s. Waiting for a change.", why)
             self._retry_at = math.inf
             return
@@ -302,7 +342,7 @@ class Supervisor:
             logger.error("A child process cannot start: %s", text)
         elif not self._ever_ready and self._failures >= HOPELESS:
             self._fatal = StartupError(
-                f"worker processes end before they are ready: {_told(code)}",
+                f"worker processes end before they are ready: {told(code)}",
                 hint="What they logged is above",
             )
             return
@@ -404,7 +444,9 @@ class Supervisor:
             logger.error("There is no binary upgrade %s.", reason)
             return
         try:
-            self._successor = upgrade.Successor(self._listeners, self._report.variables())
+            self._successor = upgrade.Successor(
+                self._listeners, self._admin.listeners, self._report.variables()
+            )
         except OSError as exc:
             logger.error("Cannot start another supervisor: %s", exc)  # noqa: TRY400  # the traceback says nothing more
             return
@@ -417,8 +459,9 @@ class Supervisor:
         if ready:
             logger.info("Process [%d] serves; this one goes", successor.pid)
             self._succeeded = True
-            for listener in self._listeners:
+            for listener in [*self._listeners, *self._admin.listeners]:
                 listener.file = None  # the other's now
+            self._admin.dismiss()
             self._report.succeeded(successor.pid)
             self._stop()
         if ready or successor.channel.closed:
@@ -462,6 +505,7 @@ class Supervisor:
 
     def _reopen_logs(self) -> None:
         reopen()
+        self._admin.reopen_logs()
         for process in self._family.workers.values():
             if (
                 process.phase is not Phase.STARTING
@@ -473,9 +517,3 @@ def _log_with_stack(message: str, stack: str | None) -> None:
     """What ``logger.error(message, stack_info=True)`` would do, were it our own stack."""
     record = logger.makeRecord(logger.name, logging.ERROR, __file__, 0, message, (), None, sinfo=stack)
     logger.handle(record)
-
-
-def _told(code: int) -> str:
-    if code == LOST:
-        return "of what, nobody knows"
-    return f"exit code {code}" if code >= 0 else f"killed by {signal.Signals(-code).name}"

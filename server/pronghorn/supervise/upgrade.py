@@ -40,7 +40,9 @@ _MOST: Final = 253
 class Successor:
     """The new supervisor, as the old one sees it."""
 
-    def __init__(self, listeners: Sequence[Listener], variables: Mapping[str, str]) -> None:
+    def __init__(
+        self, listeners: Sequence[Listener], admin: Sequence[Listener], variables: Mapping[str, str]
+    ) -> None:
         """Start it with these sockets and variables. Raises OSError if there can be no process."""
         self.channel, theirs = Channel.pair()
         self.started = time.monotonic()
@@ -56,9 +58,10 @@ class Successor:
             )
         finally:
             theirs.close()
-        told = json.dumps([_record(listener) for listener in listeners]).encode()
+        everybody = [*listeners, *admin]
+        told = json.dumps([_record(listener, listener in admin) for listener in everybody]).encode()
         with suppress(OSError):  # it is gone already, and its end will be seen
-            socket.send_fds(self.channel.sock, [told], [listener.sock.fileno() for listener in listeners])
+            socket.send_fds(self.channel.sock, [told], [listener.sock.fileno() for listener in everybody])
 
     def ready(self) -> bool:
         """Whether it has said that it serves. To be asked when its channel can be read."""
@@ -73,26 +76,27 @@ class Successor:
 
 
 class Predecessor:
-    """The old supervisor, as the new one sees it; `listeners` are what it has handed over."""
+    """The old supervisor, as the new one sees it; `listeners`, and `admin`, those of the admin listener, are what it has handed over."""
 
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
         told, descriptors, _, _ = socket.recv_fds(channel.sock, _LARGEST, _MOST)
         records = json.loads(told) if told else []
-        self._files: dict[int, SocketFile] = {}
+        self._files: list[tuple[Listener, SocketFile]] = []
         self.listeners: list[Listener] = []
+        self.admin: list[Listener] = []
         for record, descriptor in zip(records, descriptors, strict=True):
             listener = Listener(
                 socket.socket(fileno=descriptor), record["kind"], record["address"], name=record["name"]
             )
             if record["file"] is not None:
-                self._files[len(self.listeners)] = _file(record["file"])
-            self.listeners.append(listener)
+                self._files.append((listener, _file(record["file"])))
+            (self.admin if record["admin"] else self.listeners).append(listener)
 
     def succeed(self) -> None:
         """We serve: the old one may go, and the socket files are ours to remove in the end."""
-        for number, file in self._files.items():
-            self.listeners[number].file = file
+        for listener, file in self._files:
+            listener.file = file
         self._channel.send({"ready": os.getpid()})
         with selectors.DefaultSelector() as waiting:
             waiting.register(self._channel, selectors.EVENT_READ)
@@ -112,12 +116,13 @@ def predecessor(environ: MutableMapping[str, str]) -> Predecessor | None:
     return found if found.listeners else None
 
 
-def _record(listener: Listener) -> dict[str, Any]:
+def _record(listener: Listener, admin: bool) -> dict[str, Any]:
     file = listener.file
     return {
         "kind": listener.kind,
         "address": listener.address,
         "name": listener.name,
+        "admin": admin,
         "file": None if file is None else [str(file.path), file.device, file.inode],
     }
 

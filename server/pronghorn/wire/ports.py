@@ -137,7 +137,7 @@ class FilePart(Protocol):
 
 
 class ResponseWriter(Protocol):
-    """Where one response goes. Either `respond`, or `begin`, `chunk` and `send_file` any number of times and `end`.
+    """Where one response goes. Either `respond`, or `begin`, `chunk` and `send_file` any number of times and `end`; then `done`.
 
     `respond`, `begin` and `chunk` return how many body bytes really went out: none to a HEAD request, for instance.
     `respond` and `begin` raise `InvalidResponse` before anything is written.
@@ -159,6 +159,12 @@ class ResponseWriter(Protocol):
 
     def end(self, trailers: Headers = ()) -> None:
         """The body is complete. `trailers`, checked before, go where the framing and the client have room for them."""
+
+    def done(self) -> None:
+        """The response is complete, and whoever counts responses has counted it: now its last bytes may reach the peer."""
+
+    def failed(self) -> None:
+        """The application let an exception through, or left its response incomplete. What becomes of the response is told apart."""
 
     def file(self, source: object, offset: int | None, count: int | None) -> FilePart:
         """A stretch of a file, given as a path or as something open: up to `count` bytes, or all, from `offset` on.
@@ -248,6 +254,9 @@ class WebSocketChannel(Protocol):
     def binary(self, data: bytes) -> bool: ...
 
     def close(self, code: int, reason: str) -> None: ...
+
+    def failed(self) -> None:
+        """The application let an exception through."""
 
     def resume(self) -> None:
         """There is room again for what the peer has sent."""

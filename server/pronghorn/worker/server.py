@@ -7,6 +7,7 @@ have and say that it was the last.
 """
 
 import asyncio
+import contextlib
 import functools
 import logging
 import math
@@ -14,25 +15,26 @@ import os
 import selectors
 import signal
 import socket
-import sys
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Coroutine, Iterator, Sequence
+from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from pronghorn.asgi.disconnect import IgnoringSend
-from pronghorn.asgi.http import NullObserver, Observer
+from pronghorn.asgi.http import Observer
 from pronghorn.asgi.lifespan import Lifespan, LifespanFailed
 from pronghorn.config import Config
 from pronghorn.errors import StartupError
 from pronghorn.net.deadlines import TICK, Deadlines, Ticker
-from pronghorn.net.h1_connection import H1Connection
 from pronghorn.net.service import Service
-from pronghorn.net.sockets import AlreadyListening, Listener, describe
+from pronghorn.net.sockets import Listener, describe
+from pronghorn.observe import slots
 from pronghorn.observe.health import HealthEndpoint, QuietProbes
 from pronghorn.observe.reopen import reopen
 from pronghorn.runtime import Runtime, load, loop_factory
 
-from .listening import listen
+from .counting import Counted, Counting, Uncounted
+from .listening import accept, listen, listen_admin
 from .signals import captured, pass_on
 from .supervision import Alone, Supervision
 
@@ -143,19 +145,67 @@ class Server:
 
     async def _serve(self, sockets: Sequence[socket.socket] | None) -> None:
         self._loop = asyncio.get_running_loop()
+        with self._counting() as counting:
+            await self._serve_counted(sockets, counting)
+
+    async def _serve_counted(self, sockets: Sequence[socket.socket] | None, counting: Counting) -> None:
         runtime = load(self.config)
         # The sockets come first. A port that is taken is found before the application opens its database, and who
         # connects while it does so waits instead of being refused.
         listeners = listen(self.config, sockets)
         try:
             logger.info("Started server process [%d]", os.getpid())
-            await self._serve_listeners(runtime, listeners)
+            async with self._administered(counting.folder):
+                await self._serve_listeners(runtime, listeners, counting)
             logger.info("Finished server process [%d]", os.getpid())
         finally:
             for listener in listeners:
                 listener.close()
 
-    async def _serve_listeners(self, runtime: Runtime, listeners: list[Listener]) -> None:
+    @contextlib.asynccontextmanager
+    async def _administered(self, folder: Path | None) -> AsyncIterator[None]:
+        """Serve the admin listener beside all the rest, from before the application starts until it has ended, if it is ours to serve.
+
+        It tells what the count files in `folder` say.
+        """
+        if folder is None or self.config.admin is None or not self._supervision.alone:
+            yield
+            return
+        from .admin import administered, app_of  # noqa: PLC0415  # not for those who have none
+
+        listeners = listen_admin(self.config)
+        try:
+            async with administered(app_of(self.config, folder, pid=os.getpid()), listeners):
+                for listener in listeners:
+                    logger.info("Admin listener on %s", describe(listener, tls=False))
+                yield
+        finally:
+            for listener in listeners:
+                listener.close()
+
+    @contextlib.contextmanager
+    def _counting(self) -> Iterator[Counting]:
+        """Keep numbers where somebody can read them. Who has a supervisor is given the folder by it."""
+        config, supervision = self.config, self._supervision
+        if not (config.metrics or config.admin) or not (supervision.alone or config.metrics_dir):
+            yield Uncounted()
+            return
+        folder = (
+            slots.directory(config.metrics_dir)
+            if supervision.alone
+            else slots.Folder(Path(str(config.metrics_dir)), own=False)
+        )
+        with contextlib.closing(folder):
+            counting = Counted(
+                folder.path,
+                worker=supervision.slot,
+                generation=supervision.generation,
+                responses=bool(config.metrics),
+            )
+            with contextlib.closing(counting):
+                yield counting
+
+    async def _serve_listeners(self, runtime: Runtime, listeners: list[Listener], counting: Counting) -> None:
         lifespan = Lifespan(runtime.app, mode=self.config.lifespan, logger=logger)
         try:
             await self._unless_forced(lifespan.startup())
@@ -166,15 +216,28 @@ class Server:
             ) from exc
         # Chosen only now, because an application may set up logging of its own while it starts.
         access_log = self._access_log() if self.config.access_log else None
-        service = self.service = self._service(runtime, lifespan, access_log or NullObserver())
-        ticker = Ticker(lambda: self._tick(service, runtime))
+        service = self.service = self._service(runtime, lifespan, counting.observed(access_log))
+        service.meter = counting.meter
+        counting.publish(service, 0.0)
+        ticker = Ticker(lambda: self._tick(service, runtime, counting, ticker))
         try:
             if not self.should_exit:
-                self.servers = [await self._accept(listener, service, runtime) for listener in listeners]
+                self.servers = [
+                    await accept(
+                        listener,
+                        service,
+                        backlog=self.config.backlog,
+                        tls=None if runtime.tls is None else runtime.tls.context,
+                        handshake=self.config.timeout_header,
+                    )
+                    for listener in listeners
+                ]
                 self.started = True
+                counting.enter("ready")
                 tls = runtime.tls is not None
                 self._supervision.serving(self, [describe(listener, tls) for listener in listeners])
                 await self._exit_wanted.wait()
+            counting.enter("leaving")
             await self._drain(service, listeners)
             if not self.force_exit:
                 await self._unless_forced(lifespan.shutdown())
@@ -185,6 +248,7 @@ class Server:
             for connection in list(service.connections):
                 connection.abort()
             await lifespan.cancel()
+            counting.publish(service, 0.0)
             if access_log is not None:
                 access_log.flush()
 
@@ -237,31 +301,9 @@ class Server:
             on_request_limit=functools.partial(self._supervision.request_limit_reached, self),
         )
 
-    async def _accept(self, listener: Listener, service: Service, runtime: Runtime) -> asyncio.Server:
-        loop = asyncio.get_running_loop()
-        # The loops want to know the family beforehand; the descriptor is the one to ask.
-        create: Callable[..., Awaitable[asyncio.Server]] = loop.create_server
-        if listener.unix:
-            create = loop.create_unix_server
-            if sys.version_info >= (3, 13):
-                # From then on the loops remove the file when the server closes, an inherited one as well.
-                create = functools.partial(create, cleanup_socket=False)
-        backlog = self.config.backlog
-        if isinstance(loop, asyncio.SelectorEventLoop):
-            # What asyncio calls backlog is also how often it tries to accept in one turn, and it goes on trying when it is
-            # out of descriptors: with a traceback for each of 2048 attempts, each second. One a turn is enough.
-            listener.sock, backlog = AlreadyListening(fileno=listener.sock.detach()), 1
-        return await create(
-            functools.partial(H1Connection, service),
-            sock=listener.sock,
-            ssl=None if runtime.tls is None else runtime.tls.context,
-            # Before a TLS handshake is done there is no connection that could have a deadline of its own.
-            ssl_handshake_timeout=None if runtime.tls is None else self.config.timeout_header,
-            backlog=backlog,
-        )
-
     @staticmethod
-    def _tick(service: Service, runtime: Runtime) -> None:
+    def _tick(service: Service, runtime: Runtime, counting: Counting, ticker: Ticker) -> None:
+        counting.publish(service, ticker.late)
         service.defaults.renew(None)
         service.deadlines.advance()
         if runtime.tls is not None:

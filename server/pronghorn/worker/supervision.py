@@ -15,6 +15,12 @@ logger = logging.getLogger("pronghorn.error")
 class Supervision(Protocol):
     """Told by a `Server` what concerns more than itself."""
 
+    #: Whether the admin listener is this server's own. If not, somebody serves it who is there when the server is not.
+    alone: bool
+    #: What a supervisor calls this process: the place that it serves in, and how many restarts there were before it. -1 and 0 without one.
+    slot: int
+    generation: int
+
     def serving(self, server: Server, where: Sequence[str]) -> None:
         """Requests are accepted from now on; `where`, for people to read."""
 
@@ -27,6 +33,10 @@ class Supervision(Protocol):
 
 class Alone:
     """A server that is the only one tells people where it is, and stops by itself."""
+
+    alone = True
+    slot = -1
+    generation = 0
 
     def serving(self, server: Server, where: Sequence[str]) -> None:
         for place in where:
