@@ -7,9 +7,14 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import re
+import signal
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pytest
@@ -18,6 +23,8 @@ from selenium.webdriver.common.keys import Keys
 
 from tests.integration.browser import Browser, browser
 from tests.integration.stack import ROOT, until
+from tests.support.admin import FREE, AdminListener
+from tests.support.process import ServerProcess, serving
 from tests.support.status_page import NOW, Canned, canned, samples, status, worker
 
 PICTURES = ROOT / "build/status-page"
@@ -493,6 +500,68 @@ def test_a_page_that_nobody_sees_asks_nothing(page: Browser, server: Canned) -> 
     server.says(status(interval=0.5, ready=False))
     page.driver.set_window_rect(0, 0, 1100, 700)
     until_titled(page, "Not ready")
+
+
+# ---- With the real listener ---------------------------------------------------------------------------------------------
+
+
+APPLICATION = """
+    async def app(scope, receive, send):
+        assert scope["type"] == "http"
+        status = 404 if scope["path"] == "/nothing" else 200
+        await send({"type": "http.response.start", "status": status, "headers": []})
+        await send({"type": "http.response.body", "body": b"x" * 1000})
+"""
+
+
+@contextmanager
+def load(server: ServerProcess) -> Iterator[None]:
+    """Requests without a pause, each tenth of them for nothing, and on a new connection as often as the server ends one."""
+    ended = Event()
+
+    def ask() -> None:
+        while not ended.is_set():
+            # A worker that is killed takes with it what it has begun.
+            with suppress(OSError, EOFError, AssertionError), server.connect() as client:
+                for number in range(200):
+                    client.get("/nothing" if number % 10 == 0 else "/")
+
+    with ThreadPoolExecutor() as pool:
+        asking = pool.submit(ask)
+        try:
+            yield
+        finally:
+            ended.set()
+        asking.result()
+
+
+def test_the_real_server(chromium: Browser, tmp_path: Path) -> None:
+    """Under load, with two workers, of which one is killed; and its end."""
+    emulate(chromium, DESK)
+    with serving(tmp_path, APPLICATION, "--workers", "2", "--lifespan", "off", *FREE) as server:
+        admin = AdminListener(server)
+        with load(server):
+            admin.until("/readyz", 200)
+            chromium.open(f"http://{admin.address}/")
+            until(lambda: numbers(chromium, "Latency").get("p99", NOTHING) != NOTHING, "requests on the page")
+            assert chromium.run("return document.querySelector('#verdict').dataset.kind") in {"ok", "warn"}
+            assert chromium.texts("#app, #facts dd")[::3] == ["main:app", str(server.pid)]
+            assert column(chromium, "state") == ["ready", "ready"]
+            assert numbers(chromium, "Requests")["4xx"] not in {NOTHING, "0/s"}
+            assert numbers(chromium, "Requests")["5xx"] == "0/s"
+
+            victim = int(column(chromium, "pid")[0])
+            os.kill(victim, signal.SIGKILL)
+            until(lambda: numbers(chromium, "Workers ready")["ended"] == "1", "the end of a worker")
+            until(lambda: len(set(column(chromium, "pid")) - {str(victim)}) == 2, "its successor")
+            until(lambda: len(drawn(chromium)["rate"]) > 40, "lines")
+            assert chromium.run("return document.querySelectorAll('.flag').length") >= 1
+            picture(chromium, "real")
+            assert chromium.complaints() == []
+        assert server.stop() == -signal.SIGTERM
+    until_titled(chromium, "No answer")
+    chromium.complaints()
+    chromium.leave()
 
 
 # ---- For everybody ----------------------------------------------------------------------------------------------------------

@@ -142,15 +142,7 @@ def samples(count: int = 300, interval: float = 2.0) -> list[dict[str, Any]]:
 
 
 def status(**more: Any) -> dict[str, Any]:
-    """An answer of /status.json; `workers`, `wanted` and `supervisor` are those of the part about the workers."""
-    workers = {
-        "version": "0.4.0",
-        "time": NOW,
-        "wanted": more.pop("wanted", 2),
-        "ready": True,
-        "supervisor": more.pop("supervisor", {"pid": 4120, "starts": 3, "exits": {"retired": 1}}),
-        "workers": more.pop("workers", [worker(0), worker(1)]),
-    }
+    """An answer of /status.json."""
     return {
         "interval": 2.0,
         "now": NOW,
@@ -161,6 +153,8 @@ def status(**more: Any) -> dict[str, Any]:
         "uptime_seconds": 11_531.0,
         "ready": True,
         "reasons": [],
-        "workers": workers,
+        "wanted": 2,
+        "supervisor": {"pid": 4120, "starts": 3, "exits": {"retired": 1}},
+        "workers": [worker(0), worker(1)],
         "samples": samples(interval=more.get("interval", 2.0)),
     } | more
