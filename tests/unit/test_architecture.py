@@ -51,6 +51,7 @@ ALLOWED: dict[str, set[str]] = {
     },
     # Gunicorn's worker classes stand where the command stands: above everything, with a process manager of their own.
     "gunicorn_settings": {"config", "sources"},
+    "gunicorn_admin": {"config", "sources", "worker", "supervise", "net", "observe"},
     "workers": {"config", "gunicorn_settings", "importer", "runtime", "worker", "supervise", "observe"},
     "__init__": {"cli", "config", "worker"},
     "__main__": {"cli"},
