@@ -241,3 +241,15 @@ WORDS: Final = BLOCKS_AT + ROUTES * BLOCK
 LAYOUT: Final = zlib.crc32(
     repr(("pronghorn 1", ROW, _PLACES, BOUNDS, ID_BYTES, ROUTES, NAME_BYTES, WORDS)).encode()
 )
+
+
+def route_names(words: memoryview) -> list[str | None]:
+    """The names of the routes of a file by number: no route first, which is the empty one, and None for a place that is free."""
+    raw = words.cast("B")
+    names: list[str | None] = [""]
+    for number in range(1, ROUTES - 1):
+        place = (NAMES_AT + number * NAME) * 8
+        size = words[place // 8]
+        names.append(str(raw[place + 8 : place + 8 + size], "utf-8", "replace") if size else None)
+    names.append(None)
+    return names

@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Final, NamedTuple, Self
 
 from . import metrics, slots
-from .counts import routes
 from .metrics import BOUNDS, BUCKETS, FIELDS, LAYOUT, STATES, WORDS, Metric, cells
 
 _NANO: Final = 1_000_000_000
@@ -159,7 +158,7 @@ class Reading:
                     sums[labels] += words[place]
 
     def _add_responses(self, words: memoryview) -> None:
-        names = routes(words)
+        names = metrics.route_names(words)
         names[-1] = metrics.OTHER_ROUTES
         for number, name in enumerate(names):
             if name is None:
