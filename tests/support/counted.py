@@ -54,7 +54,7 @@ def exchange(method: str = "GET", *, route: object = None, **values: Any) -> Exc
     scope: dict[str, Any] = {"extensions": {}}
     if route is not None:
         scope["extensions"]["pronghorn.route"] = route
-    return Exchange(**{"head": Head(method), "scope": scope} | values)
+    return Exchange(Head(method), values.pop("scope", scope), **values)
 
 
 class Clock:

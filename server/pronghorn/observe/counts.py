@@ -1,12 +1,8 @@
 """The count file of this process: what it has counted, in memory that outlives it.
 
-Each response is counted when it is complete and before its last bytes are handed to the kernel, in the file itself: whoever has an answer
-finds it counted, also if the process is killed in the next moment. What is frequent and less dear, connections and messages, is counted in
-plain numbers of the `Service` and written down once a second. A number in the file only ever grows, and a successor goes on from where the
-last process was.
-
-Counting must not be felt: a response costs some ten operations on words, where prometheus-client's own value for several processes takes
-a lock and two writes for each number (docs/adr/0025).
+Each response is counted in the file itself (`responses`), and so is what is rare. What is frequent and less dear, bytes, connections and
+messages, is counted in plain numbers and written down once a second and at the end. A number in the file only ever grows, and a successor
+goes on from where the last process was. docs/adr/0025 tells why these are no files of prometheus-client's.
 """
 
 from __future__ import annotations
@@ -67,6 +63,7 @@ class Counts:
                 *(cell(metrics.WEBSOCKETS_TOTAL), *cells(metrics.MESSAGES).values()),
             )
         }
+        self._responses: ResponseCounts | None = None
         self._lags: deque[float] = deque((0.0,), _MEMORY)
         self._locked = True
         # A child of the application's making has no part in this, and must not hold the lock when we are gone.
@@ -82,7 +79,8 @@ class Counts:
 
     def observer(self, clock: Callable[[], float] = time.perf_counter) -> ResponseCounts:
         """What counts the responses; `clock` is the one that exchanges are timed with."""
-        return ResponseCounts(self.words, clock)
+        self._responses = ResponseCounts(self.words, clock)
+        return self._responses
 
     def enter(self, state: str) -> None:
         """The process is `starting`, `ready`, `leaving` or `gone` now."""
@@ -95,6 +93,7 @@ class Counts:
     def publish(self, service: Served, lag: float, resident: int) -> None:
         """Write down what `service` has counted; once a second, and at the end. `lag` is in seconds, `resident` in bytes."""
         self._lags.append(lag)
+        self._publish_responses()
         self._tell_of(service)
         self._tell(
             heartbeat=time.monotonic_ns(),
@@ -102,6 +101,10 @@ class Counts:
             lag=int(lag * _NANO),
             lag_worst=int(max(self._lags) * _NANO),
         )
+
+    def _publish_responses(self) -> None:
+        if self._responses is not None:
+            self._responses.publish()
 
     def _tell_of(self, service: Served) -> None:
         self._tell(
@@ -129,6 +132,7 @@ class Counts:
     def close(self) -> None:
         """The process is gone as far as this is concerned; its number is free."""
         if self._locked:
+            self._publish_responses()
             self.enter("gone")
             self.release()
 

@@ -1,6 +1,9 @@
-"""What counts responses: an observer that writes into a count file, for every one of them, and so the part that has to be quick.
+"""What counts responses: an observer that is told of every one of them, and so the part that has to be quick.
 
-The response has not been handed to the kernel when it is counted. Whatever the application has made of its scope, nothing is raised.
+One number in the file counts a request, for `pronghorn_requests_total` and for the histogram of durations alike. That is done at once: the
+response has not been handed to the kernel yet, so whoever has it finds it counted, whatever becomes of this process. Sums of seconds and
+bytes, and first bytes, wait here for `publish`, once a second: writing a word of the file is the dearest of what is done here. Whatever the
+application has made of its scope, nothing is raised.
 """
 
 from __future__ import annotations
@@ -27,24 +30,18 @@ from .metrics import (
     NAME,
     NAME_BYTES,
     NAMES_AT,
-    PIECES,
     ROUTES,
     STATUSES,
-    WHOLE,
+    SUM,
     cell,
     route_names,
 )
 
-# By the method's name: where its requests are counted within the block of a route, less the class of the status.
-_METHODS: Final = {name: number * len(STATUSES) for number, name in enumerate(METHODS)}
+# By the method's name: where its requests are counted within the block of a route, less the status and the bucket.
+_METHODS: Final = {name: number * len(STATUSES) * BUCKETS for number, name in enumerate(METHODS)}
 _OTHER_METHOD: Final = _METHODS["OTHER"]
 _BOUNDS: Final = BOUNDS
-_WHOLE: Final = WHOLE
-_PIECES: Final = PIECES
-_FIRST_BYTES: Final = FIRST_BYTES_AT
-_BYTES_IN: Final = cell(BYTES_IN)
-_BYTES_OUT: Final = cell(BYTES_OUT)
-_OTHER_ROUTES: Final = BLOCKS_AT + (ROUTES - 1) * BLOCK
+_OTHER_ROUTES: Final = ROUTES - 1
 # Seconds for which an exemplar stays before another may take its place.
 _RENEWAL: Final = 1.0
 _NANO: Final = 1_000_000_000
@@ -88,80 +85,109 @@ class Exchange(Protocol):
 
 
 class ResponseCounts:
-    """An observer of responses (`asgi.http.Observer`) that counts each in the file. Never raises."""
+    """An observer of responses (`asgi.http.Observer`); `clock` is the one that exchanges are timed with."""
 
-    __slots__ = ("_clock", "_due", "_routes", "_words")
+    __slots__ = (
+        "_bytes_in",
+        "_bytes_out",
+        "_clock",
+        "_due",
+        "_first_bytes",
+        "_first_seconds",
+        "_routes",
+        "_seconds",
+        "_words",
+    )
 
     def __init__(self, words: memoryview, clock: Callable[[], float]) -> None:
-        self._words = words
+        self._words: Any = words
         self._clock = clock
-        self._routes: dict[Any, int] = {}
-        for number, name in enumerate(route_names(words)):
-            if name is not None:
-                self._routes[name or None] = _block(number)
+        #: Numbers of routes by name; None is no route.
+        self._routes: dict[Any, int] = {
+            name or None: number for number, name in enumerate(route_names(words)) if name is not None
+        }
         self._due = [0.0] * BUCKETS
+        # What is not in the file yet.
+        self._seconds = [0.0] * ROUTES
+        self._first_bytes = [0] * BUCKETS
+        self._first_seconds = 0.0
+        self._bytes_in = 0
+        self._bytes_out = 0
 
     def response_complete(self, exchange: Exchange) -> None:
-        words = self._words
         now = self._clock()
         started = exchange.started
         seconds = now - started
-        bucket = bisect_left(_BOUNDS, seconds)
+        bucket: int = bisect_left(_BOUNDS, seconds)
         try:
             # Our own extension; Starlette's and FastAPI's way to say it; Litestar's.
             scope = exchange.scope
-            route = scope["extensions"].get("pronghorn.route")
-            if route is None:
+            name = scope["extensions"].get("pronghorn.route")
+            if name is None:
                 found = scope.get("route")
-                route = scope.get("path_template") if found is None else found.path
-            block = self._routes.get(route) or self._place(route)
+                name = scope.get("path_template") if found is None else found.path
+            route = self._routes.get(name, -1)
+            if route < 0:
+                route = self._place(name)
         except Exception:  # noqa: BLE001  # the application may have put anything there
-            block = self._routes[None]
-        words[block + _METHODS.get(exchange.head.method, _OTHER_METHOD) + exchange.status // 100] += 1
+            route = 0
+        method = _METHODS.get(exchange.head.method, _OTHER_METHOD)
+        place = BLOCKS_AT + route * BLOCK + method + exchange.status // 100 * BUCKETS + bucket
+        self._words[place] += 1
+        self._seconds[route] += seconds
         first = exchange.first_byte
-        if not first:
-            block += _WHOLE
-        else:
-            block += _PIECES
+        if first:
             waited = first - started
-            words[_FIRST_BYTES + bisect_left(_BOUNDS, waited)] += 1
-            words[_FIRST_BYTES + BUCKETS] += int(waited * _NANO)
-        words[block + bucket] += 1
-        words[block + BUCKETS] += int(seconds * _NANO)
-        if exchange.bytes_in:
-            words[_BYTES_IN] += exchange.bytes_in
-        words[_BYTES_OUT] += exchange.bytes_out
+            self._first_bytes[bisect_left(_BOUNDS, waited)] += 1
+            self._first_seconds += waited
+        else:
+            self._first_bytes[bucket] += 1
+            self._first_seconds += seconds
+        self._bytes_in += exchange.bytes_in
+        self._bytes_out += exchange.bytes_out
         if now >= self._due[bucket]:
             self._due[bucket] = now + _RENEWAL
-            self._note(bucket, block, seconds, exchange.request_id)
+            self._note(bucket, route, seconds, exchange.request_id)
 
-    def _place(self, route: Any) -> int:
-        """A block for a route that is new; with all others, when there is none left for it. No text is no route."""
-        if type(route) is not str or not route:
-            return self._routes[None]
-        name = route.encode()
+    def publish(self) -> None:
+        """Write down what has waited."""
+        words = self._words
+        for route, seconds in enumerate(self._seconds):
+            if seconds:
+                words[BLOCKS_AT + route * BLOCK + SUM] += int(seconds * _NANO)
+                self._seconds[route] = 0.0
+        for bucket, count in enumerate(self._first_bytes):
+            if count:
+                words[FIRST_BYTES_AT + bucket] += count
+                self._first_bytes[bucket] = 0
+        words[FIRST_BYTES_AT + BUCKETS] += int(self._first_seconds * _NANO)
+        words[cell(BYTES_IN)] += self._bytes_in
+        words[cell(BYTES_OUT)] += self._bytes_out
+        self._first_seconds = 0.0
+        self._bytes_in = self._bytes_out = 0
+
+    def _place(self, name: Any) -> int:
+        """The number of a route that is new; that of all others, when there is none left for it. What is no text is no route."""
+        if type(name) is not str or not name:
+            return 0
+        encoded = name.encode()
         number = len(self._routes)
-        if len(name) > NAME_BYTES or number >= ROUTES - 1:
+        if len(encoded) > NAME_BYTES or number >= _OTHER_ROUTES:
             return _OTHER_ROUTES
         place = (NAMES_AT + number * NAME) * 8
         raw = self._words.cast("B")
-        raw[place + 8 : place + 8 + len(name)] = name
+        raw[place + 8 : place + 8 + len(encoded)] = encoded
         # The size last: until then there is no such route.
-        self._words[place // 8] = len(name)
-        self._routes[route] = block = _block(number)
-        return block
+        self._words[place // 8] = len(encoded)
+        self._routes[name] = number
+        return number
 
-    def _note(self, bucket: int, block: int, seconds: float, request_id: str) -> None:
+    def _note(self, bucket: int, route: int, seconds: float, request_id: str) -> None:
         """Make a request the exemplar of its bucket. Who reads it half written finds that its checksum is wrong."""
         if not request_id or len(request_id) > ID_BYTES:
             return
-        route = (block - BLOCKS_AT) // BLOCK
         told = _HEAD.pack(route, int(seconds * _NANO), time.time_ns(), len(request_id))
         told += request_id.encode("ascii", "replace").ljust(ID_BYTES, b"\0")
         place = EXEMPLARS_AT + bucket * EXEMPLAR
         self._words.cast("B")[place * 8 + 8 : (place + EXEMPLAR) * 8] = told
         self._words[place] = zlib.crc32(told)
-
-
-def _block(number: int) -> int:
-    return BLOCKS_AT + number * BLOCK
