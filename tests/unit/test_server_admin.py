@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -194,9 +195,8 @@ def test_a_program_has_it_in_its_own_loop(tmp_path: Path, caplog: pytest.LogCapt
         return answer
 
     async def main() -> bytes:
-        config = Config(
-            app, port=0, admin="127.0.0.1:0", lifespan="off", log_config=None, metrics_dir=str(tmp_path)
-        )
+        admin: Any = "127.0.0.1:0"  # text is read as the flag's is
+        config = Config(app, port=0, admin=admin, lifespan="off", log_config=None, metrics_dir=str(tmp_path))
         server = Server(config)
         serving = asyncio.ensure_future(server.serve())
         while not server.started:  # noqa: ASYNC110  # it says so in no other way
