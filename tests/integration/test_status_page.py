@@ -243,12 +243,14 @@ def test_the_lines_follow_the_data(page: Browser, server: Canned) -> None:
 def test_a_hole_in_the_data_is_a_hole_in_the_line(page: Browser, server: Canned) -> None:
     """Where nothing was asked there are no quantiles; where nobody was there to take samples, there is nothing."""
     made = samples(interval=0.5)
-    for one in made[100:120]:
+    for one in (*made[100:110], *made[111:120]):
         one |= {"p50": None, "p95": None, "p99": None}
     server.says(status(interval=0.5, samples=[*made[:40], *made[60:]]))
-    until(lambda: drawn(page)["p50"].count("M") == 3, "two holes in the latency")
+    until(lambda: drawn(page)["p99"].count("M") == 4, "three holes in the latency")
 
     assert drawn(page)["rate"].count("M") == 2
+    # The one between two holes is a dash of some length, since nothing is drawn of a dashed line that has none.
+    assert drawn(page)["p99"].count("h3") == 1
 
 
 def test_restarts_are_marked_in_every_graph(page: Browser, server: Canned) -> None:
