@@ -55,7 +55,9 @@ class Admin:
         if self._config.admin is None and not self._config.metrics:
             return
         self._folder = directory(self._config.metrics_dir)
-        os.environ[VARIABLE] = str(self._folder.path)
+        os.environ["PRONGHORN_METRICS_DIR"] = str(self._folder.path)
+        if self._config.metrics:
+            os.environ[VARIABLE] = str(self._folder.path)
         self._config = replace(self._config, metrics_dir=str(self._folder.path))
         self._listeners = listen_admin(self._config)
 

@@ -17,7 +17,7 @@ from typing import Final
 
 from pronghorn.errors import UserError
 from pronghorn.importer import cause_text
-from pronghorn.observe import application, everything
+from pronghorn.observe import everything
 from pronghorn.observe.memory import resident
 from pronghorn.worker.server import Server
 
@@ -106,7 +106,9 @@ def begin(channel: Channel, passed: Sequence[int] = (), role: Role = Role.WORKER
     try:
         start = channel.receive_start()
         sys.path[:] = start.path
-        if start.config.metrics_dir is not None:
+        if start.config.metrics and start.config.metrics_dir is not None:
+            from pronghorn.observe import application  # noqa: PLC0415  # not for those who count nothing
+
             os.environ[application.VARIABLE] = start.config.metrics_dir
         # A terminal sends its signals to all of us. What they mean for a worker is for the supervisor to say.
         signal.signal(signal.SIGHUP, signal.SIG_IGN)

@@ -45,6 +45,10 @@ def preload(channel: Channel, start: Start, work: Callable[[Channel, Sequence[in
         use_colors=config.use_colors,
         access_log=config.access_log,
     )
+    if config.metrics:
+        from pronghorn.observe import application  # noqa: PLC0415  # not for those who count nothing
+
+        application.write_as("preload")
     assert isinstance(config.app, str)
     importer.import_string(config.app, app_dir=config.app_dir)
     everything.retake()
