@@ -162,9 +162,13 @@ class PronghornWorker(Worker):  # type: ignore[misc]  # Gunicorn has no types
         self._beaten = 0.0
 
     @classmethod
+    def setup(cls) -> None:
+        """Let formats of the arbiter's ask for a request id, though it has none. Called before it logs its first line."""
+        install()
+
+    @classmethod
     def check_config(cls, cfg: Any, log: Any) -> None:
         """Complain before anything is started. Called by the arbiter, which prints a RuntimeError and exits with 1."""
-        install()  # for formats of the arbiter's that ask for a request id, of which it has none
         reason = refusal(cfg)
         if reason is not None:
             raise RuntimeError(reason)

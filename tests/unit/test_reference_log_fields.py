@@ -48,6 +48,7 @@ def test_other_lines_in_json() -> None:
         record = logging.LogRecord(
             "pronghorn", 20, "", 0, "m", None, (ValueError, exc, exc.__traceback__), sinfo="stack"
         )
+    record.request_id = "7"
     assert set(json.loads(JsonFormatter().format(record))) - {"taskName"} == set(rows("Other lines in JSON"))
 
 

@@ -445,12 +445,12 @@ class TestRecords:
     def test_a_message_that_is_a_dictionary(self) -> None:
         """python-json-logger does not ask such a record for its message."""
         record = made(logging.getLogger("app"))
-        record.msg = {"event": "x"}  # type: ignore[assignment]  # as python-json-logger has it
+        record.msg = {"event": "x"}
         context = copy_context()
         context.run(CURRENT.set, "7f")
         assert json.loads(JsonFormatter().format(record))["event"] == "x"
         record = context.run(made, logging.getLogger("app"))
-        record.msg = {"event": "y"}  # type: ignore[assignment]
+        record.msg = {"event": "y"}
         assert json.loads(JsonFormatter().format(record))["request_id"] == "7f"
 
     def test_records_travel(self) -> None:

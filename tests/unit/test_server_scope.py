@@ -9,7 +9,8 @@ import pytest
 from tests.support.process import ServerProcess, serving
 
 SUPPORT = Path(__file__).resolve().parent.parent / "support"
-SERVED = ("--app-dir", str(SUPPORT))
+# The id of a request, which differs each time, has tests of its own.
+SERVED = ("--app-dir", str(SUPPORT), "--no-request-id")
 EXTENSIONS = ("http.response.pathsend", "http.response.zerocopysend", "http.response.early_hint")
 PAIRS = [("httptools", "uvloop"), ("h11", "asyncio")]
 
