@@ -128,7 +128,14 @@ ID = b"x-request-id"
 @example(b"/\x7f", b"\x80", "GET", "1.1", ("::1", 5), [(ID, b"x" * 129)], 200, 100.0001)
 @example(b"/", b"", "\ud800", "\x7f", ("\udcff", 5), [(ID, b"\x00")], 200, 0.0)
 def test_both_ways_write_the_same_json(
-    raw: bytes, query: bytes, method: str, version: str, client: Any, headers: Any, status: int, first_byte: float
+    raw: bytes,
+    query: bytes,
+    method: str,
+    version: str,
+    client: Any,
+    headers: Any,
+    status: int,
+    first_byte: float,
 ) -> None:
     one = exchange(
         raw_path=raw,

@@ -178,7 +178,18 @@ def test_text_leaves_the_application_alone(tmp_path: Path) -> None:
 def test_what_ends_the_process_is_json(tmp_path: Path, flags: tuple[str, ...]) -> None:
     app = "\nraise LookupError('no such thing')\n"
     (tmp_path / "main.py").write_text(app)
-    words = [sys.executable, "-W", "error", "-m", "pronghorn", "main:app", "--port", "0", "--log-format", "json"]
+    words = [
+        sys.executable,
+        "-W",
+        "error",
+        "-m",
+        "pronghorn",
+        "main:app",
+        "--port",
+        "0",
+        "--log-format",
+        "json",
+    ]
     with running(tmp_path, [*words, *flags], shameful=True) as server:
         assert server.wait() > 0
     found = records(server.stderr.all())

@@ -100,7 +100,9 @@ def terminal() -> tuple[int, int]:
 
 
 @pytest.mark.parametrize("kind", [pipe, pair, terminal])
-def test_nothing_waits_for_a_reader(kind: Callable[[], tuple[int, int]], put: Callable[[int], Output]) -> None:
+def test_nothing_waits_for_a_reader(
+    kind: Callable[[], tuple[int, int]], put: Callable[[int], Output]
+) -> None:
     reader, writer = kind()
     output = put(writer)
     count = 0
@@ -266,7 +268,8 @@ def test_several_processes_and_a_slow_reader() -> None:
         """
     reader, writer = os.pipe()
     processes = [
-        subprocess.Popen([sys.executable, "-c", textwrap.dedent(program), name], stdout=writer) for name in "ABC"
+        subprocess.Popen([sys.executable, "-c", textwrap.dedent(program), name], stdout=writer)
+        for name in "ABC"
     ]
     os.close(writer)
     with os.fdopen(reader, "r") as stream:
@@ -306,7 +309,11 @@ def test_who_may_not_open_the_pipe_of_another_user() -> None:
         sys.stderr.write(type(sink_of(sys.stdout)).__name__)
         """
     done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(program)], capture_output=True, text=True, timeout=60, check=False
+        [sys.executable, "-c", textwrap.dedent(program)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
     assert done.stderr in {"NoWait", "Patient"}, "these tests run as root, and so does whoever made the pipe"
 

@@ -160,15 +160,16 @@ def test_a_file_that_may_not_grow(tmp_path: Path) -> None:
             ask(sock, 1000)
         assert server.stop() == -signal.SIGTERM
     told = [line for line in server.stderr.all() if "are lost" in line]
-    assert told == [
-        "WARNING:  Access lines are lost: cannot write to stdout ([Errno 27] File too large)."
-    ]
+    assert told == ["WARNING:  Access lines are lost: cannot write to stdout ([Errno 27] File too large)."]
     assert (tmp_path / "access.log").stat().st_size == 5000
 
 
 def test_level_and_format_from_the_environment(tmp_path: Path) -> None:
     environ = {"PRONGHORN_LOG_LEVEL": "warning", "PRONGHORN_LOG_FORMAT": "json"}
-    app = APP.replace("log =", 'logging.getLogger("early").info("not shown"), logging.getLogger("early").error("ready")\n    log =')
+    app = APP.replace(
+        "log =",
+        'logging.getLogger("early").info("not shown"), logging.getLogger("early").error("ready")\n    log =',
+    )
     with serving(tmp_path, app, "--lifespan", "off", "--port", "0", ready=False, environ=environ) as server:
         server.stderr.wait_for("ready")
         server.stop()

@@ -92,7 +92,7 @@ class Output:
                     if not data:
                         return
                     self._begun = True
-                except (OSError, ValueError):  # noqa: S110  # it will be met again
+                except (OSError, ValueError):  # it will be met again
                     pass
             self._add(data, sink.atomic, whole=whole)
             if self._thread is None:
@@ -203,7 +203,9 @@ class Output:
             return
         count, seconds = self._lost, self._clock() - (self._since or self._clock())
         lines = "1 line was" if count == 1 else f"{count} lines were"
-        cause = f"{self.name} could not be written to ({self._why})" if self._why else f"nobody read {self.name}"
+        cause = (
+            f"{self.name} could not be written to ({self._why})" if self._why else f"nobody read {self.name}"
+        )
         notice = self.dress(f"{lines} lost because {cause} for {seconds:.1f} s").encode(
             self._encoding, "backslashreplace"
         )
