@@ -67,7 +67,7 @@ def rotate_under_load(
 ) -> list[str]:
     """Every line of all files, after requests from four connections and three rotations meanwhile."""
     (folder / "rotate.conf").write_text(config)
-    os.chmod(folder, 0o755)  # noqa: PTH101, S103  # logrotate refuses what everybody may write to
+    os.chmod(folder, 0o755)  # noqa: PTH101  # logrotate refuses what everybody may write to
     asked = threading.Semaphore(0)
 
     def ask(name: int) -> None:
@@ -144,7 +144,7 @@ def test_copytruncate_keeps_a_redirected_stdout_in_use(tmp_path: Path, logrotate
                 (tmp_path / "rotate.conf").write_text(
                     f"{tmp_path}/access.log {{\n copytruncate\n rotate 2\n}}\n"
                 )
-                command = [logrotate, "--force", "--state", tmp_path / "state", tmp_path / "rotate.conf"]
+                command = [logrotate, "--force", "--state", f"{tmp_path}/state", f"{tmp_path}/rotate.conf"]
                 subprocess.run(command, check=True)
         assert server.stop(signal.SIGTERM) == -signal.SIGTERM
     assert "/before" in (tmp_path / "access.log.1").read_text()

@@ -266,7 +266,8 @@ class Output:
             self._tell()
 
     def _write_patiently(self, sink: Sink) -> None:
-        piece = self._pieces[0]
+        with self._lock:
+            piece = self._pieces[0] if self._pieces else b""
         try:
             count = sink.write(piece)
         except (OSError, ValueError) as exc:
@@ -274,7 +275,7 @@ class Output:
                 self._fail(exc)
             return
         with self._lock:
-            if self._sink is sink:  # else it was another stream's
+            if self._pieces and self._pieces[0] is piece:  # else the stream is another one by now
                 self._written(count)
 
     def _tell(self) -> None:

@@ -244,8 +244,9 @@ def _opened(descriptor: int) -> Numbered | None:
 
 def _poll(file: Numbered, seconds: float) -> None:
     poll = select.poll()
-    poll.register(file, select.POLLOUT)
-    poll.poll(seconds * 1000)
+    with contextlib.suppress(OSError, ValueError):  # closed, as the next write will find
+        poll.register(file, select.POLLOUT)
+        poll.poll(seconds * 1000)
 
 
 def _unread(file: Numbered) -> int:
