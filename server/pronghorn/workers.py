@@ -61,14 +61,18 @@ class JsonLogger(Logger):  # type: ignore[misc]  # Gunicorn has no types
     def setup(self, cfg: Any) -> None:
         """Set Gunicorn's handlers up, again at each reload, and give them our format."""
         super().setup(cfg)
-        for log, stream in ((self.error_log, "stderr"), (self.access_log, "stdout")):
+        consoles: tuple[tuple[logging.Logger, output.Name], ...]
+        consoles = ((self.error_log, "stderr"), (self.access_log, "stdout"))
+        for log, stream in consoles:
             # Not those of the user's logconfig; and syslog has a format of its own.
             for place, handler in enumerate(log.handlers):
                 if hasattr(handler, "_gunicorn") and not isinstance(handler, SysLogHandler):
                     if type(handler) is logging.StreamHandler:
-                        log.handlers[place] = handler = logs.ConsoleHandler(stream, "json", use_colors=False)
-                        handler._gunicorn = True  # by which Gunicorn finds it again
-                    handler.setFormatter(JsonFormatter())
+                        console = logs.ConsoleHandler(stream, "json", use_colors=False)
+                        vars(console)["_gunicorn"] = True  # by which Gunicorn finds it again
+                        log.handlers[place] = console
+                    else:
+                        handler.setFormatter(JsonFormatter())
         if not (cfg.logconfig or cfg.logconfig_dict or cfg.logconfig_json):
             everything.take(self.error_log.level)
 

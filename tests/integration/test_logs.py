@@ -67,5 +67,24 @@ def test_every_line_of_the_server_is_json(stack: Stack) -> None:
     assert [line for line in lines if not isinstance(json.loads(line), dict)] == []
 
 
+def test_what_the_application_logs_warns_and_raises_is_json(stack: Stack, client: httpx.Client) -> None:
+    answer = client.get("/talk")
+    line_of(stack, "app", answer.headers["x-request-id"])  # all of it is written before that
+    records = [json.loads(line) for line in stack.log("app")]
+
+    assert answer.status_code == 500
+    said = {record["message"]: record for record in records if record["logger"] != "pronghorn.access"}
+    order = said["An order\nin two lines"]
+    assert (order["level"], order["logger"], order["order"]) == ("INFO", "shop", 7)
+    assert "not shown" not in said
+    assert [
+        record["logger"] for message, record in said.items() if "UserWarning: That is old" in message
+    ] == ["py.warnings"]
+    assert said["Uncaught exception in thread talker"]["exception"].endswith(
+        "ZeroDivisionError: division by zero"
+    )
+    assert said["Exception in ASGI application"]["exception"].endswith("LookupError: let through")
+
+
 def test_health_checks_of_nginx_are_not_logged(stack: Stack) -> None:
     assert [record for record in stack.log_records("nginx") if record["status"] == 204] == []

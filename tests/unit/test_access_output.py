@@ -16,6 +16,7 @@ from pronghorn.observe import access, logs
 from pronghorn.observe.access import FastAccessLog, LoggingAccessLog
 from pronghorn.observe.logs import ConsoleHandler
 from tests.support.exchanges import Loop, exchange, fast
+from tests.support.fresh_logging import fresh_logging
 
 # --- where lines go --------------------------------------------------------------------------------------------
 
@@ -81,13 +82,9 @@ def test_flush_writes_what_this_iteration_has_not(
 
 
 @pytest.fixture
-def loggers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A logging module of this test's own: all of its state hangs on the manager and the root logger."""
-    root = logging.RootLogger(logging.WARNING)
-    manager = logging.Manager(root)
-    monkeypatch.setattr(logging, "root", root)
-    monkeypatch.setattr(logging.Logger, "root", root)
-    monkeypatch.setattr(logging.Logger, "manager", manager)
+def loggers(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    with fresh_logging(monkeypatch):
+        yield
 
 
 def made(**options: Any) -> Any:

@@ -160,6 +160,8 @@ def test_send_agrees_with_the_table(steps: list[str], announced: bool) -> None:
         assert names.count("respond") + names.count("begin") <= 1
         assert names.count("end") + names.count("respond") == (state == COMPLETE)
         assert len(recorder.seen) == (state >= COMPLETE)
+        # And the time of the first byte is taken where it does not go with the last.
+        assert (cycle.first_byte > 0) == ("begin" in names)
 
     with tempfile.TemporaryFile() as file:
         file.truncate(200_000)

@@ -5,6 +5,7 @@ import json
 import logging
 import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from pronghorn.errors import UsageError
 from pronghorn.observe import access, logs
 from pronghorn.observe.access import LoggingAccessLog
 from pronghorn.observe.json_formatter import JsonFormatter
+from tests.support.fresh_logging import fresh_logging
 
 HANDBOOK_CONFIG = """
 {
@@ -56,13 +58,9 @@ logger.setLevel(logging.INFO)
 
 
 @pytest.fixture(autouse=True)
-def own_logging(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A logging module of this test's own: all of its state hangs on the manager and the root logger."""
-    root = logging.RootLogger(logging.WARNING)
-    manager = logging.Manager(root)
-    monkeypatch.setattr(logging, "root", root)
-    monkeypatch.setattr(logging.Logger, "root", root)
-    monkeypatch.setattr(logging.Logger, "manager", manager)
+def own_logging(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    with fresh_logging(monkeypatch):
+        yield
 
 
 def log(name: str = "pronghorn.error") -> logging.Logger:

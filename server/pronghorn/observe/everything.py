@@ -15,7 +15,7 @@ import logging
 import sys
 import threading
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pronghorn.observe.logs import ERROR, ROOT, ConsoleHandler
 
@@ -108,7 +108,7 @@ def _on_console(record: logging.LogRecord) -> bool:
         found = found.parent
 
 
-def _is_console(handler: logging.StreamHandler[object]) -> bool:
+def _is_console(handler: logging.StreamHandler[Any]) -> bool:
     return any(
         handler.stream is stream for stream in (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__)
     )

@@ -92,7 +92,7 @@ class Output:
                     if not data:
                         return
                     self._begun = True
-                except (OSError, ValueError):  # noqa: S110  # it will be met again
+                except (OSError, ValueError):  # it will be met again
                     pass
             self._add(data, sink.atomic, whole=whole)
             if self._thread is None:
@@ -266,7 +266,8 @@ class Output:
             self._tell()
 
     def _write_patiently(self, sink: Sink) -> None:
-        piece = self._pieces[0]
+        with self._lock:
+            piece = self._pieces[0] if self._pieces else b""
         try:
             count = sink.write(piece)
         except (OSError, ValueError) as exc:
@@ -274,7 +275,7 @@ class Output:
                 self._fail(exc)
             return
         with self._lock:
-            if self._sink is sink:  # else it was another stream's
+            if self._pieces and self._pieces[0] is piece:  # else the stream is another one by now
                 self._written(count)
 
     def _tell(self) -> None:

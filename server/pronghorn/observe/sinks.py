@@ -68,7 +68,7 @@ class File:
     def write(self, data: bytes) -> int:
         return os.write(self._file.fileno(), data)
 
-    def fits(self, size: int) -> bool:  # noqa: ARG002
+    def fits(self, size: int) -> bool:
         return True
 
     def pause(self, seconds: float) -> None:
@@ -145,7 +145,7 @@ class Socket:
     def write(self, data: bytes) -> int:
         return self._socket.send(data, socket.MSG_DONTWAIT)
 
-    def fits(self, size: int) -> bool:  # noqa: ARG002  # nobody can tell, and a stream's buffer takes 200 KiB
+    def fits(self, size: int) -> bool:  # nobody can tell, and a stream's buffer takes 200 KiB
         return True
 
     def pause(self, seconds: float) -> None:
@@ -169,7 +169,7 @@ class Text:
         self._stream.flush()
         return len(data)
 
-    def fits(self, size: int) -> bool:  # noqa: ARG002
+    def fits(self, size: int) -> bool:
         return True
 
     def pause(self, seconds: float) -> None:
@@ -188,10 +188,10 @@ class Closed:
     def __init__(self, exc: Exception) -> None:
         self._exc = exc
 
-    def write(self, data: bytes) -> int:  # noqa: ARG002
+    def write(self, data: bytes) -> int:
         raise self._exc
 
-    def fits(self, size: int) -> bool:  # noqa: ARG002
+    def fits(self, size: int) -> bool:
         return True
 
     def pause(self, seconds: float) -> None:
@@ -244,8 +244,9 @@ def _opened(descriptor: int) -> Numbered | None:
 
 def _poll(file: Numbered, seconds: float) -> None:
     poll = select.poll()
-    poll.register(file, select.POLLOUT)
-    poll.poll(seconds * 1000)
+    with contextlib.suppress(OSError, ValueError):  # closed, as the next write will find
+        poll.register(file, select.POLLOUT)
+        poll.poll(seconds * 1000)
 
 
 def _unread(file: Numbered) -> int:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import logging
 import os
+import threading
+import warnings
 from collections.abc import Awaitable, Callable
 from typing import Any
 from urllib.parse import parse_qs
@@ -206,7 +209,21 @@ async def denied(scope: Scope, receive: Receive, send: Send) -> None:
 
 SOCKETS = {"/echo": echo}
 
+
+async def talk(scope: Scope, receive: Receive, send: Send) -> None:
+    """Says something in every way that an application has, and does nothing about logging."""
+    log = logging.getLogger("shop")
+    log.info("An order\nin two lines", extra={"order": 7})
+    log.debug("not shown")
+    warnings.warn("That is old", UserWarning, stacklevel=2)
+    thread = threading.Thread(target=lambda: 1 / 0, name="talker")
+    thread.start()
+    thread.join()
+    raise LookupError("let through")
+
+
 PATHS = {
+    "/talk": talk,
     "/scope": scope_dump,
     "/process": process,
     "/upload": upload,
