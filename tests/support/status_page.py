@@ -1,7 +1,7 @@
 """The status page with a server behind it that says what a test wants it to say.
 
 `canned` serves the page as the admin listener does, with the strictest policy that it works under, and beside it whatever JSON
-the test has put there last. `Picture` makes such JSON: ten minutes of a server with two workers, the same on every run.
+the test has put there last. `status` makes such JSON: ten minutes of a server with two workers, the same on every run.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ APP = """
     POLICY = "; ".join([
         "default-src 'none'",
         "connect-src 'self'",
+        "img-src data:",
         f"style-src {hashed('style')}",
         f"script-src {hashed('script')}",
     ])
@@ -141,15 +142,7 @@ def samples(count: int = 300, interval: float = 2.0) -> list[dict[str, Any]]:
 
 
 def status(**more: Any) -> dict[str, Any]:
-    """An answer of /status.json; `workers`, `wanted` and `supervisor` are those of the part about the workers."""
-    workers = {
-        "version": "0.4.0",
-        "time": NOW,
-        "wanted": more.pop("wanted", 2),
-        "ready": True,
-        "supervisor": more.pop("supervisor", {"pid": 4120, "starts": 3, "exits": {"retired": 1}}),
-        "workers": more.pop("workers", [worker(0), worker(1)]),
-    }
+    """An answer of /status.json."""
     return {
         "interval": 2.0,
         "now": NOW,
@@ -160,6 +153,8 @@ def status(**more: Any) -> dict[str, Any]:
         "uptime_seconds": 11_531.0,
         "ready": True,
         "reasons": [],
-        "workers": workers,
+        "wanted": 2,
+        "supervisor": {"pid": 4120, "starts": 3, "exits": {"retired": 1}},
+        "workers": [worker(0), worker(1)],
         "samples": samples(interval=more.get("interval", 2.0)),
     } | more

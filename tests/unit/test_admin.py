@@ -329,7 +329,7 @@ def test_status_is_what_the_page_shows() -> None:
     }
     assert told["uptime_seconds"] == pytest.approx(told["now"] - 1000.0)
     assert (told["ready"], told["reasons"]) == (False, ["every worker is at its limit"])
-    assert told["workers"][0]["pid"] == 12
+    assert (told["wanted"], told["supervisor"]["pid"], told["workers"][0]["pid"]) == (2, 7, 12)
     assert told["samples"] == []
     assert Admin([WORKER], None).ask("/status.json").json["pid"] == ABOUT.pid
 

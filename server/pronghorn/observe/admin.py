@@ -163,12 +163,17 @@ class AdminApp:
             {
                 "version": self._about.version,
                 "time": self._clock(),
-                "wanted": len(reading.workers) if reading.supervisor is None else reading.supervisor.wanted,
                 "ready": all(check.passed for check in checks),
-                "supervisor": _supervisor(reading),
-                "workers": self._rows(reading.workers),
+                **self._family(reading),
             }
         )
+
+    def _family(self, reading: Reading) -> dict[str, Any]:
+        return {
+            "wanted": len(reading.workers) if reading.supervisor is None else reading.supervisor.wanted,
+            "supervisor": _supervisor(reading),
+            "workers": self._rows(reading.workers),
+        }
 
     def _rows(self, rows: Iterable[WorkerRow]) -> list[dict[str, Any]]:
         now = self._clock()
@@ -208,7 +213,7 @@ class AdminApp:
                 "uptime_seconds": now - (about.started if supervisor is None else supervisor.started),
                 "ready": all(check.passed for check in checks),
                 "reasons": [check.told for check in checks if not check.passed],
-                "workers": self._rows(reading.workers),
+                **self._family(reading),
                 "samples": list(self._history.samples),
             }
         )
