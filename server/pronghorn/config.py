@@ -183,7 +183,7 @@ class Config:
         kinds.AdminAddress(),
         help="Answer /livez, /readyz, /metrics, /workers and a status page here, and never where the application is: host:port, :port of this machine alone, or unix:PATH.",
     )
-    metrics: bool | None = OBSERVABILITY.option(
+    metrics: bool = OBSERVABILITY.option(
         kinds.Flag(),
         default_text="with --admin or --metrics-dir",
         help="Count requests, connections and more, for /metrics of the admin listener.",

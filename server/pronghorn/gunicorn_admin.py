@@ -11,6 +11,7 @@ import os
 import signal
 import time
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -54,7 +55,10 @@ class Admin:
         if self._config.admin is None and not self._config.metrics:
             return
         self._folder = directory(self._config.metrics_dir)
-        os.environ[VARIABLE] = str(self._folder.path)
+        os.environ["PRONGHORN_METRICS_DIR"] = str(self._folder.path)
+        if self._config.metrics:
+            os.environ[VARIABLE] = str(self._folder.path)
+        self._config = replace(self._config, metrics_dir=str(self._folder.path))
         self._listeners = listen_admin(self._config)
 
     def see_to(self) -> None:
@@ -66,7 +70,7 @@ class Admin:
                 self._config, [listener.sock.fileno() for listener in self._listeners], now=time.monotonic()
             )
         except (OSError, UserError) as exc:
-            self._server.log.error("Cannot start the admin process: %s", exc)
+            self._server.log.error("Cannot start the admin process: %s", exc)  # noqa: TRY400  # one line
             return
         for listener in self._listeners:
             self._server.log.info("Admin listener on %s", describe(listener, tls=False))
@@ -109,7 +113,7 @@ def on_starting(server: Any) -> None:
     try:
         admin.open()
     except UserError as exc:
-        server.log.error("%s", exc)
+        server.log.error("%s", exc)  # noqa: TRY400  # one line
         if server.pidfile is not None:
             server.pidfile.unlink()
         raise SystemExit(exc.exit_code) from None

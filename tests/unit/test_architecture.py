@@ -51,6 +51,7 @@ ALLOWED: dict[str, set[str]] = {
     },
     # Gunicorn's worker classes stand where the command stands: above everything, with a process manager of their own.
     "gunicorn_settings": {"config", "sources"},
+    "gunicorn_admin": {"config", "sources", "worker", "supervise", "net", "observe"},
     "workers": {"config", "gunicorn_settings", "importer", "runtime", "worker", "supervise", "observe"},
     "__init__": {"cli", "config", "worker"},
     "__main__": {"cli"},
@@ -216,8 +217,8 @@ def test_the_table_has_no_cycle() -> None:
 
 def test_only_the_upper_units_see_config() -> None:
     seeing = {unit for unit, targets in ALLOWED.items() if "config" in targets}
-    # `sources` and `gunicorn_settings` fill Config, `__init__` and `main` hand it to the user; nobody else may know it.
-    assert seeing - {"sources", "gunicorn_settings", "__init__", "main"} == {
+    # `sources` and what Gunicorn is read with fill Config, `__init__` and `main` hand it to the user; nobody else may know it.
+    assert seeing - {"sources", "gunicorn_admin", "gunicorn_settings", "__init__", "main"} == {
         *("cli", "runtime", "worker", "supervise", "workers")
     }
 

@@ -185,7 +185,22 @@ def test_a_secret_is_not_shown_anywhere(run: Run, monkeypatch: pytest.MonkeyPatc
         (["--log-config", "no.json", "main:app"], "--log-config: no such file: 'no.json'"),
         (["--uds", "/a", "--fd", "3", "main:app"], "--fd: cannot be given together with --uds, listen on one of them"),
         (["--port", "1", "healthcheck"], "healthcheck comes before its options. Write pronghorn healthcheck --port 8000"),
-        (["healthcheck"], "--health-path: no path was given. Give it here or as PRONGHORN_HEALTH_PATH, to the server as well"),
+        (
+            ["healthcheck"],
+            "--admin: there is nobody to ask: neither an admin listener nor a health path was given. Give --admin here or as PRONGHORN_ADMIN, to the server as well; or --health-path",
+        ),
+        (
+            ["healthcheck", "--live", "--health-path", "/healthz"],
+            "--live: the admin listener alone tells. Give --admin here or as PRONGHORN_ADMIN, to the server as well",
+        ),
+        (
+            ["healthcheck", "--live", "--ready"],
+            "--live and --ready are two questions, ask one. See pronghorn healthcheck --help",
+        ),
+        (
+            ["healthcheck", "--admin", ":0"],
+            "--admin: port 0 is a different one each time. Give the port of the running server",
+        ),
         (["healthcheck", "--timeout", "x"], "--timeout: 'x' is not a number of seconds"),
         (["healthcheck", "--prot", "1"], "there is no option --prot. Did you mean --port?"),
         (["healthcheck", "--port", "0"], "--port: port 0 is a different one each time. Give the port of the running server"),

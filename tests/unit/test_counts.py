@@ -232,7 +232,9 @@ class Broken:
         (None, ""),
     ],
 )
-def test_the_route_is_what_the_application_says_whatever_that_is(tmp_path: Path, scope: Any, route: str) -> None:
+def test_the_route_is_what_the_application_says_whatever_that_is(
+    tmp_path: Path, scope: Any, route: str
+) -> None:
     with Counted(tmp_path) as counts:
         observer(counts).response_complete(exchange(scope=scope))
         assert Reading.of(tmp_path).requests == {(route, "GET", "2xx"): 1}
@@ -257,7 +259,11 @@ def test_a_successor_knows_the_routes(tmp_path: Path) -> None:
         with Counted(tmp_path) as counts:
             for route in ("/ä", "/b", None):
                 observer(counts).response_complete(exchange(route=route))
-    assert Reading.of(tmp_path).requests == {("/ä", "GET", "2xx"): 2, ("/b", "GET", "2xx"): 2, ("", "GET", "2xx"): 2}
+    assert Reading.of(tmp_path).requests == {
+        ("/ä", "GET", "2xx"): 2,
+        ("/b", "GET", "2xx"): 2,
+        ("", "GET", "2xx"): 2,
+    }
 
 
 def test_durations_and_first_bytes(tmp_path: Path) -> None:

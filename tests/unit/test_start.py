@@ -44,15 +44,20 @@ IDLE = {
     "yaml",
     "pronghorn.env_file",
     "pronghorn.middleware.wsgi",
+    "prometheus_client",
     "pronghorn.net.activation",
     "pronghorn.net.unix_socket",
     "pronghorn.net.ws_connection",
+    "pronghorn.observe.admin",
+    "pronghorn.observe.counts",
+    "pronghorn.observe.history",
     "pronghorn.observe.json_formatter",
     "pronghorn.observe.log_config",
     "pronghorn.observe.probe",
     "pronghorn.supervise",
     "pronghorn.usage",
     "pronghorn.wire.ws_handshake",
+    "pronghorn.worker.admin",
 }
 
 

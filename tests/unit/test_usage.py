@@ -49,7 +49,7 @@ OTHERS = """
     --log-format --health-path --limit-request-line --limit-request-headers --limit-request-header-bytes
     --limit-request-body --timeout-header --timeout-body --wsgi-threads --send-after-disconnect --early-hints --ssl-min-version --forwarded-headers
     --forwarded-hops --ssl-context-factory --reuse-port --supervise --preload --limit-worker-memory --limit-worker-lifetime
-    --limit-worker-lifetime-jitter
+    --limit-worker-lifetime-jitter --admin --metrics --no-metrics --metrics-dir
 """.split()  # noqa: SIM905  # one item a line would be a page
 
 
@@ -112,5 +112,15 @@ def test_the_help_of_a_command_has_its_own_options_alone(monkeypatch: pytest.Mon
     text = usage.help_of(cli.HEALTHCHECK)
     assert text.startswith("Usage: pronghorn healthcheck [OPTIONS]\n\n  Ask a running server")
     assert [line.split()[0] for line in text.splitlines() if line.startswith("  --")] == [
-        *("--host", "--port", "--uds", "--health-path", "--timeout", "--help"),
+        *(
+            "--host",
+            "--port",
+            "--uds",
+            "--admin",
+            "--health-path",
+            "--timeout",
+            "--live",
+            "--ready",
+            "--help",
+        ),
     ]

@@ -84,11 +84,13 @@ class AdminApp:
         *,
         about: About,
         silence: float,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self._read = read
         self._expose = expose
         self._about = about
         self._silence = silence
+        self._clock = clock
         self._history = History()
         self._page: Answer | None = None
         self._routes: dict[str, Callable[[Scope], Answer]] = {
@@ -104,7 +106,7 @@ class AdminApp:
         """Note how things are. To be called every `interval` seconds."""
         reading = self._read()
         serving = sum(serves(row, self._silence) for row in reading.workers)
-        self._history.note(reading, serving, time.time())
+        self._history.note(reading, serving, self._clock())
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # ASGI; there are no bodies
         assert scope["type"] == "http"
@@ -160,20 +162,45 @@ class AdminApp:
         return _json(
             {
                 "version": self._about.version,
-                "time": time.time(),
-                "wanted": len(reading.workers) if reading.supervisor is None else reading.supervisor.wanted,
+                "time": self._clock(),
                 "ready": all(check.passed for check in checks),
-                "supervisor": _supervisor(reading),
-                "workers": _rows(reading.workers),
+                **self._family(reading),
             }
         )
+
+    def _family(self, reading: Reading) -> dict[str, Any]:
+        return {
+            "wanted": len(reading.workers) if reading.supervisor is None else reading.supervisor.wanted,
+            "supervisor": _supervisor(reading),
+            "workers": self._rows(reading.workers),
+        }
+
+    def _rows(self, rows: Iterable[WorkerRow]) -> list[dict[str, Any]]:
+        now = self._clock()
+        return [
+            {
+                "pid": row.pid,
+                "slot": row.slot,
+                "worker": row.worker,
+                "state": row.state,
+                "age_seconds": max(0.0, now - row.started),
+                "requests": row.requests,
+                "in_flight": row.in_flight,
+                "connections": row.connections,
+                "websockets": row.websockets,
+                "rss_bytes": row.rss,
+                "loop_lag_seconds": row.lag,
+                "heartbeat_age_seconds": row.heartbeat_age,
+            }
+            for row in rows
+        ]
 
     # For people.
 
     def _status(self, scope: Scope) -> Answer:  # a route
         reading = self._read()
         checks = [*liveness(reading), *self._readiness(reading)]
-        now = time.time()
+        now = self._clock()
         about, supervisor = self._about, reading.supervisor
         return _json(
             {
@@ -186,7 +213,7 @@ class AdminApp:
                 "uptime_seconds": now - (about.started if supervisor is None else supervisor.started),
                 "ready": all(check.passed for check in checks),
                 "reasons": [check.told for check in checks if not check.passed],
-                "workers": _rows(reading.workers),
+                **self._family(reading),
                 "samples": list(self._history.samples),
             }
         )
@@ -203,27 +230,6 @@ class AdminApp:
 def _supervisor(reading: Reading) -> dict[str, Any] | None:
     found = reading.supervisor
     return None if found is None else {"pid": found.pid, "starts": found.starts, "exits": found.exits}
-
-
-def _rows(rows: Iterable[WorkerRow]) -> list[dict[str, Any]]:
-    now = time.time()
-    return [
-        {
-            "pid": row.pid,
-            "slot": row.slot,
-            "worker": row.worker,
-            "state": row.state,
-            "age_seconds": max(0.0, now - row.started),
-            "requests": row.requests,
-            "in_flight": row.in_flight,
-            "connections": row.connections,
-            "websockets": row.websockets,
-            "rss_bytes": row.rss,
-            "loop_lag_seconds": row.lag,
-            "heartbeat_age_seconds": row.heartbeat_age,
-        }
-        for row in rows
-    ]
 
 
 def _text(status: HTTPStatus, text: str, *headers: tuple[bytes, bytes]) -> Answer:

@@ -26,7 +26,7 @@ Message = dict[str, Any]
 
 
 class Role(Enum):
-    """What a process is for: to serve, to be forked from, or to tell how the others are."""
+    """What a process is for: to serve, to be forked from, or to tell how the others are. It is in its command line, for people."""
 
     WORKER = "worker"
     PRELOADER = "preloader"
@@ -44,7 +44,6 @@ class Start:
     parent: int
     slot: int = -1
     generation: int = 0
-    role: Role = Role.WORKER
 
 
 class Channel:

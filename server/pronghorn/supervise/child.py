@@ -1,4 +1,4 @@
-"""What a worker process runs: `python -m pronghorn.supervise.child DESCRIPTOR`, the descriptor being its end of a channel.
+"""What a worker process runs: `python -m pronghorn.supervise.child DESCRIPTOR ROLE`, the descriptor being its end of a channel.
 
 A worker is a `Server` whose supervision is a `Link`. It ends when it is told to, and when its supervisor is no more, which it
 learns from the kernel as well as from the end of the channel.
@@ -17,7 +17,6 @@ from typing import Final
 
 from pronghorn.errors import UserError
 from pronghorn.importer import cause_text
-from pronghorn.observe import application
 from pronghorn.observe.memory import resident
 from pronghorn.worker.server import Server
 
@@ -98,7 +97,7 @@ def work(channel: Channel, start: Start, listeners: Sequence[int]) -> None:
         link.close_passed()
 
 
-def begin(channel: Channel, passed: Sequence[int] = ()) -> None:
+def begin(channel: Channel, passed: Sequence[int] = (), role: Role = Role.WORKER) -> None:
     """Do what the first frame says; `passed` are listening sockets that did not come by inheritance.
 
     Raises SystemExit with the exit code of an error, which the supervisor has been told.
@@ -107,6 +106,8 @@ def begin(channel: Channel, passed: Sequence[int] = ()) -> None:
         start = channel.receive_start()
         sys.path[:] = start.path
         if start.config.metrics and start.config.metrics_dir is not None:
+            from pronghorn.observe import application  # noqa: PLC0415  # not for those who count nothing
+
             os.environ[application.VARIABLE] = start.config.metrics_dir
         # A terminal sends its signals to all of us. What they mean for a worker is for the supervisor to say.
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
@@ -117,7 +118,7 @@ def begin(channel: Channel, passed: Sequence[int] = ()) -> None:
                 return  # it was quicker
         # Else the parent is the process that imported the application. Should it die, this one has no reason to: it becomes the
         # supervisor's child, and the end of the channel tells it of the supervisor's end.
-        match start.role:
+        match role:
             case Role.WORKER:
                 work(channel, start, passed or start.listeners)
             case Role.PRELOADER:
@@ -139,4 +140,4 @@ def begin(channel: Channel, passed: Sequence[int] = ()) -> None:
 
 
 if __name__ == "__main__":
-    begin(Channel(socket.socket(fileno=int(sys.argv[1]))))
+    begin(Channel(socket.socket(fileno=int(sys.argv[1]))), role=Role(sys.argv[2]))

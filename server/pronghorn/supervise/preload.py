@@ -22,7 +22,7 @@ from types import FrameType
 from typing import Final
 
 from pronghorn import importer
-from pronghorn.observe import application, logs
+from pronghorn.observe import logs
 
 from .channel import Channel, Start
 
@@ -47,6 +47,8 @@ def preload(channel: Channel, start: Start, work: Callable[[Channel, Sequence[in
         access_log=config.access_log,
     )
     if config.metrics:
+        from pronghorn.observe import application  # noqa: PLC0415  # not for those who count nothing
+
         application.write_as("preload")
     assert isinstance(config.app, str)
     importer.import_string(config.app, app_dir=config.app_dir)

@@ -156,7 +156,7 @@ def start_worker(
 
     Raises OSError if there can be no more processes, and UsageError for a configuration that cannot be handed over.
     """
-    pid, channel = _spawn(listeners) if preloader is None else preloader.fork(listeners, now)
+    pid, channel = _spawn(listeners, Role.WORKER) if preloader is None else preloader.fork(listeners, now)
     lifetime = config.limit_worker_lifetime
     if lifetime is not None:
         lifetime += random.random() * config.limit_worker_lifetime_jitter  # noqa: S311  # spread, not secrecy
@@ -170,25 +170,25 @@ def start_worker(
         parent=preloader,
         **_times(now),
     )
-    _hand_over(process, config, listeners, parent=parent, role=Role.WORKER)
+    _hand_over(process, config, listeners, parent=parent)
     return process
 
 
 def start_preloader(config: Config, *, generation: int, now: float) -> Preloader:
     """Start a process to fork workers from. Raises as `start_worker` does."""
-    pid, channel = _spawn(())
+    pid, channel = _spawn((), Role.PRELOADER)
     process = Preloader(
         pid=pid, slot=-1, channel=channel, generation=generation, lifetime=None, **_times(now)
     )
-    _hand_over(process, config, (), parent=os.getpid(), role=Role.PRELOADER)
+    _hand_over(process, config, (), parent=os.getpid())
     return process
 
 
 def start_admin(config: Config, listeners: Sequence[int], *, now: float) -> AdminProcess:
     """Start the process of the admin listener. Raises as `start_worker` does."""
-    pid, channel = _spawn(listeners)
+    pid, channel = _spawn(listeners, Role.ADMIN)
     process = AdminProcess(pid=pid, slot=-1, channel=channel, generation=0, lifetime=None, **_times(now))
-    _hand_over(process, config, listeners, parent=os.getpid(), role=Role.ADMIN)
+    _hand_over(process, config, listeners, parent=os.getpid())
     return process
 
 
@@ -196,9 +196,10 @@ def _times(now: float) -> dict[str, Any]:
     return {"started": now, "since": now, "heard": now}
 
 
-def _spawn(listeners: Sequence[int]) -> tuple[int, Channel]:
+def _spawn(listeners: Sequence[int], role: Role) -> tuple[int, Channel]:
     ours, theirs = Channel.pair()
-    command = [sys.executable, *_interpreter_flags(), "-m", "pronghorn.supervise.child", str(theirs.fileno())]
+    words = ["-m", "pronghorn.supervise.child", str(theirs.fileno()), role.value]
+    command = [sys.executable, *_interpreter_flags(), *words]
     try:
         pid = os.posix_spawn(
             sys.executable,
@@ -215,9 +216,7 @@ def _spawn(listeners: Sequence[int]) -> tuple[int, Channel]:
     return pid, ours
 
 
-def _hand_over(
-    process: Process, config: Config, listeners: Sequence[int], *, parent: int, role: Role
-) -> None:
+def _hand_over(process: Process, config: Config, listeners: Sequence[int], *, parent: int) -> None:
     start = Start(
         config=config,
         listeners=tuple(listeners),
@@ -226,7 +225,6 @@ def _hand_over(
         parent=parent,
         slot=process.slot,
         generation=process.generation,
-        role=role,
     )
     try:
         process.channel.send_start(start)

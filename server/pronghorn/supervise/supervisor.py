@@ -24,8 +24,7 @@ from typing import Final
 from pronghorn.config import Config
 from pronghorn.errors import StartupError, UsageError, UserError
 from pronghorn.net.sockets import Listener, beside, describe
-from pronghorn.observe import logs, slots
-from pronghorn.observe.counts import Counts
+from pronghorn.observe import logs
 from pronghorn.observe.reopen import reopen
 from pronghorn.worker.listening import listen, listen_admin
 from pronghorn.worker.signals import pass_on
@@ -160,6 +159,9 @@ class Supervisor:
         config = self.config
         if config.admin is None and not config.metrics:
             return
+        from pronghorn.observe import slots  # noqa: PLC0415  # not for those who count nothing
+        from pronghorn.observe.counts import Counts  # noqa: PLC0415  # the same
+
         folder = slots.directory(config.metrics_dir)
         stack.callback(folder.close)
         self._family.config = replace(config, metrics_dir=str(folder.path))

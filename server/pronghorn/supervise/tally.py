@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from pronghorn.observe import metrics
-from pronghorn.observe.counts import Counts
 
 from .policy import Phase
 from .process import LOST, Process
+
+if TYPE_CHECKING:
+    from pronghorn.observe.counts import Counts
 
 
 class Tally:

@@ -48,7 +48,7 @@ def app_of(config: Config, folder: Path, *, pid: int) -> AdminApp:
     """What is served there, of the count files in `folder`. `pid` is of the process that the workers come from."""
     return AdminApp(
         partial(Reading.of, folder),
-        partial(render, folder) if config.metrics is not False else None,
+        partial(render, folder) if config.metrics else None,
         about=About(
             app=OPTIONS["app"].show(config.app),
             version=__version__,
@@ -81,10 +81,9 @@ async def administered(app: AdminApp, listeners: Sequence[Listener]) -> AsyncIte
 
     app.sample()
     tickers = [Ticker(tick, TICK), Ticker(app.sample, app.interval)]
-    servers = []
+    servers: list[asyncio.Server] = []
     try:
-        for listener in listeners:
-            servers.append(await accept(listener, service, backlog=ADMIN_BACKLOG))
+        servers = [await accept(listener, service, backlog=ADMIN_BACKLOG) for listener in listeners]
         yield
     finally:
         for ticker in tickers:

@@ -28,12 +28,11 @@ from pronghorn.errors import StartupError
 from pronghorn.net.deadlines import TICK, Deadlines, Ticker
 from pronghorn.net.service import Service
 from pronghorn.net.sockets import Listener, describe
-from pronghorn.observe import slots
 from pronghorn.observe.health import HealthEndpoint, QuietProbes
 from pronghorn.observe.reopen import reopen
 from pronghorn.runtime import Runtime, load, loop_factory
 
-from .counting import Counted, Counting, Uncounted
+from .counting import Counting, Uncounted
 from .listening import accept, listen, listen_admin
 from .signals import captured, pass_on
 from .supervision import Alone, Supervision
@@ -190,6 +189,10 @@ class Server:
         if not (config.metrics or config.admin) or not (supervision.alone or config.metrics_dir):
             yield Uncounted()
             return
+        from pronghorn.observe import slots  # noqa: PLC0415  # not for those who have none
+
+        from .counted import Counted  # noqa: PLC0415  # the same
+
         folder = (
             slots.directory(config.metrics_dir)
             if supervision.alone
