@@ -191,7 +191,7 @@ class AdminAddress(Kind):
             if not path:
                 raise ValueError("the path is empty, write unix:/run/pronghorn/admin.sock or the like")
             return Address("", 0, path)
-        found = re.fullmatch(r"(\[[0-9A-Fa-f:.%]+\]|[^\s\[\]:/]*):([0-9]{1,18})", text)
+        found = re.fullmatch(r"(\[[0-9A-Fa-f:.]+(?:%[^\s\[\]]+)?\]|[^\s\[\]:/]*):([0-9]{1,18})", text)
         if not found:
             raise ValueError(f"{text!r} is not an address, {self._way_out(text)}")
         try:

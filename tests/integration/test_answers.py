@@ -103,3 +103,14 @@ def test_the_health_endpoint_is_the_servers_own(client: httpx.Client) -> None:
 
 def test_nginx_own_health_check_is_not_published(client: httpx.Client) -> None:
     assert client.get("/nginx-health").status_code == 404
+
+
+@pytest.mark.parametrize(
+    "path", ["/livez", "/readyz", "/metrics", "/workers", "/status.json", "/%6detrics", "//metrics"]
+)
+def test_what_the_admin_listener_answers_is_not_published(client: httpx.Client, path: str) -> None:
+    for host in ("localhost", "app:9464", "127.0.0.1:9464"):
+        answer = client.get(path, headers={"host": host})
+        assert (answer.status_code, answer.headers.get("x-request-id") is not None) == (404, True)
+        assert "pronghorn_" not in answer.text
+        assert answer.text.strip() != "ok"

@@ -78,6 +78,29 @@ def test_nginx_can_not_put_a_socket_of_its_own_in_the_place(stack: Stack) -> Non
     assert stack.execute("nginx", "sh", "-c", script).strip() == "kept"
 
 
+ASK_ADMIN = """
+import urllib.request
+for path in ("livez?verbose", "readyz?verbose", "workers"):
+    print(urllib.request.urlopen("http://{}:9464/" + path, timeout=10).read().decode())
+"""
+
+
+def test_the_admin_listener_is_for_the_containers_and_published_nowhere(stack: Stack) -> None:
+    assert stack.inspect("app")["NetworkSettings"]["Ports"] in (None, {})
+    for host in ("127.0.0.1", "app"):
+        told = stack.execute("app", "python3", "-c", ASK_ADMIN.replace("{}", host))
+        assert "[+] process: it answers\nok\n" in told
+        assert "[+] workers: 1 of 1 serve\n" in told
+        assert '"state": "ready"' in told
+
+
+def test_the_health_check_asks_it(stack: Stack) -> None:
+    told = stack.execute("app", "pronghorn", "healthcheck")
+    assert told == "healthy: http://127.0.0.1:9464 answered 200 ok to /readyz?exclude=limit\n"
+    assert stack.inspect("app")["Config"]["Healthcheck"]["Test"] == ["CMD", "pronghorn", "healthcheck"]
+    assert stack.execute("app", "pronghorn", "healthcheck", "--live").startswith("healthy: ")
+
+
 def test_one_port_is_published_and_only_on_loopback(stack: Stack) -> None:
     published = stack.inspect("nginx")["NetworkSettings"]["Ports"]
 

@@ -27,6 +27,39 @@ def test_preload_and_reload_contradict_each_other() -> None:
     check_together(values(preload=True), OPTIONS, code=False)
 
 
+@pytest.mark.parametrize(
+    ("admin", "given", "other"),
+    [
+        (":8000", {}, "port"),
+        ("0.0.0.0:8000", {}, "port"),
+        ("127.0.0.1:8000", {"host": "0.0.0.0"}, "port"),
+        ("unix:/run/app.sock", {"uds": "/run/app.sock"}, "uds"),
+    ],
+)
+def test_the_admin_listener_is_never_the_public_one(admin: str, given: dict[str, Any], other: str) -> None:
+    address = OPTIONS["admin"].read_text(admin, None)
+    with pytest.raises(
+        UsageError, match=rf"^--admin: that is where the application is: --{other} has it already$"
+    ):
+        check_together(values(admin=address, **given), OPTIONS, code=False)
+
+
+@pytest.mark.parametrize(
+    ("admin", "given"),
+    [
+        (":8001", {}),
+        (":8000", {"host": "192.0.2.1"}),
+        (":8000", {"uds": "/run/app.sock"}),
+        (":8000", {"fd": 3}),
+        (":0", {"port": 0}),
+        ("unix:/run/admin.sock", {"uds": "/run/app.sock"}),
+        ("unix:/run/admin.sock", {}),
+    ],
+)
+def test_an_admin_listener_elsewhere_is_fine(admin: str, given: dict[str, Any]) -> None:
+    check_together(values(admin=OPTIONS["admin"].read_text(admin, None), **given), OPTIONS, code=False)
+
+
 def test_workers_beside_reload_are_idle_as_with_uvicorn() -> None:
     assert ("workers", "beside --reload, which has one worker process") in without_effect(
         values(reload=True, workers=4), OPTIONS

@@ -86,7 +86,12 @@ def test_a_forked_child_does_not_hold_the_number(tmp_path: Path) -> None:
     counts = Counts(tmp_path)
     context = multiprocessing.get_context("fork")
     runs, go_on = context.Event(), context.Event()
-    child = context.Process(target=lambda: (runs.set(), go_on.wait()))
+
+    def stay() -> None:
+        runs.set()
+        go_on.wait()
+
+    child = context.Process(target=stay)
     child.start()
     try:
         assert runs.wait(30)

@@ -38,6 +38,8 @@ class Writer:
         self.resumed: asyncio.Event | None = None
         self.taken = 0
         self.failures = 0
+        #: How many calls there were, each time that a response was let go.
+        self.handed_over: list[int] = []
         self.headers: list[tuple[bytes, bytes]] = []
         self.file_lets_go: asyncio.Future[None] | None = None
 
@@ -62,7 +64,7 @@ class Writer:
         self.calls.append(("end", *trailers))
 
     def done(self) -> None:
-        self.calls.append(("done",))
+        self.handed_over.append(len(self.calls))
 
     def failed(self) -> None:
         self.failures += 1
@@ -176,6 +178,22 @@ def test_the_table_says_how_to_get_out_of_every_state() -> None:
 
 def test_the_docs_draw_the_same_table() -> None:
     assert drawn("### A response, as a table", states_module) == TRANSITIONS
+
+
+async def test_response_is_counted_before_it_is_handed_over() -> None:
+    cycle, writer, recorder = make()
+    order: list[str] = []
+
+    class Order:
+        def response_complete(self, exchange: HttpCycle) -> None:
+            order.append("counted")
+
+    cycle._observer = Order()
+    writer.done = lambda: order.append("handed over")  # type: ignore[method-assign]
+    await cycle.send({"type": "http.response.start", "status": 200, "headers": []})
+    await cycle.send({"type": "http.response.body", "body": b"last"})
+    assert writer.calls == [("respond", 200, b"last")]
+    assert order == ["counted", "handed over"]
 
 
 async def test_complete_response_is_one_call() -> None:

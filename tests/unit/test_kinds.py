@@ -21,6 +21,7 @@ KINDS: list[Kind] = [
     kinds.LogConfig(),
     kinds.UrlPath(),
     kinds.SocketPath(),
+    kinds.AdminAddress(),
     kinds.Whole(1, 9),
     kinds.Processes(),
     kinds.Size(),
@@ -278,3 +279,43 @@ def test_a_file_that_cannot_be_read_is_told_from_one_that_is_not_there(tmp_path:
         kinds.File().from_text(str(loop))
     with pytest.raises(ValueError, match="no such file"):
         kinds.File().from_text(str(tmp_path / "missing"))
+
+
+@pytest.mark.parametrize(
+    ("text", "address", "shown"),
+    [
+        ("127.0.0.1:9464", kinds.Address("127.0.0.1", 9464), "127.0.0.1:9464"),
+        (":9464", kinds.Address("127.0.0.1", 9464), "127.0.0.1:9464"),
+        ("[::1]:9464", kinds.Address("::1", 9464), "[::1]:9464"),
+        ("[fe80::1%eth0]:1", kinds.Address("fe80::1%eth0", 1), "[fe80::1%eth0]:1"),
+        ("0.0.0.0:0", kinds.Address("0.0.0.0", 0), "0.0.0.0:0"),  # a text, read
+        ("metrics.internal:65535", kinds.Address("metrics.internal", 65535), "metrics.internal:65535"),
+        ("unix:/run/admin.sock", kinds.Address("", 0, "/run/admin.sock"), "unix:/run/admin.sock"),
+        ("unix:admin.sock", kinds.Address("", 0, "admin.sock"), "unix:admin.sock"),
+    ],
+)
+def test_an_address_is_read_and_shown(text: str, address: kinds.Address, shown: str) -> None:
+    kind = kinds.AdminAddress()
+    assert kind.from_text(text) == address
+    assert kind.show(address) == shown
+    assert kind.from_data(kind.from_text(shown)) == address
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("9464", "'9464' is not an address, write :9464 for a port of this machine alone"),
+        ("::1:9464", "'::1:9464' is not an address, write an IPv6 address in brackets, such as [::1]:9464"),
+        ("/run/a.sock", "'/run/a.sock' is not an address, write unix:/run/a.sock for a Unix socket"),
+        ("localhost", "'localhost' is not an address, write host:port, :port or unix:PATH, such as 127.0.0.1:9464"),
+        ("http://localhost:9464", "'http://localhost:9464' is not an address, write host:port, :port or unix:PATH, such as 127.0.0.1:9464"),
+        ("localhost:http", "'localhost:http' is not an address, write host:port, :port or unix:PATH, such as 127.0.0.1:9464"),
+        ("", "'' is not an address, write host:port, :port or unix:PATH, such as 127.0.0.1:9464"),
+        (":65536", "port 65536 is out of range, it must be between 0 and 65535"),
+        ("unix:", "the path is empty, write unix:/run/pronghorn/admin.sock or the like"),
+    ],
+)  # fmt: skip
+def test_what_is_no_address_is_told_the_way_out(text: str, fault: str) -> None:
+    with pytest.raises(ValueError) as caught:  # noqa: PT011  # the whole of it is below
+        kinds.AdminAddress().from_text(text)
+    assert str(caught.value) == fault

@@ -36,6 +36,7 @@ class Channel:
     """A `WebSocketChannel`, and the `Opener` that makes it, that keep the calls made to them."""
 
     def __init__(self, http: HttpCycle) -> None:
+        self.failures = 0
         self.http = http
         self.calls: list[tuple[Any, ...]] = []
         self.paused = False
@@ -58,6 +59,9 @@ class Channel:
 
     def close(self, code: int, reason: str) -> None:
         self.calls.append(("close", code, reason))
+
+    def failed(self) -> None:
+        self.failures += 1
 
     def resume(self) -> None:
         self.calls.append(("resume",))
