@@ -79,8 +79,8 @@ class Stack:
 
     def address(self, service: str) -> str:
         """Where a service's container is reached from this machine without the published port."""
-        [network] = self.inspect(service)["NetworkSettings"]["Networks"].values()
-        return str(network["IPAddress"])
+        networks = self.inspect(service)["NetworkSettings"]["Networks"]
+        return str(networks[f"{self.project}_stack"]["IPAddress"])
 
     def memory(self, service: str) -> int:
         """Bytes that a service's processes hold, and no file cache; cgroup v2 says anon, v1 total_rss."""
