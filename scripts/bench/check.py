@@ -21,7 +21,7 @@ from typing import Any
 from scripts.bench import environment
 from scripts.bench.servers import BenchError
 
-WORKLOADS = ("get", "post", "stream", "websocket")
+WORKLOADS = ("get", "counted", "post", "stream", "websocket")
 FEW, MANY = 500, 1500
 TOLERANCE = 0.05
 BASELINES = Path(__file__).resolve().parent / "baselines"

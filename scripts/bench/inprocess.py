@@ -1,6 +1,6 @@
 """Requests through the server inside one process: `python -m scripts.bench.inprocess WORKLOAD COUNT`, run under callgrind.
 
-The transport is scripted and what is written to it is dropped: no socket, no event from the kernel, nothing that differs
+`counted` is `get` with metrics on. The transport is scripted and what is written to it is dropped: no socket, no event from the kernel, nothing that differs
 from run to run. Parser, scope, cycle, response and task are all the real ones; of a WebSocket, whose messages take the place of
 requests, codec, connection and cycle.
 """
@@ -10,11 +10,14 @@ from __future__ import annotations
 import asyncio
 import gc
 import sys
+import tempfile
+from pathlib import Path
 from typing import Any
 
-from pronghorn.asgi.http import NullObserver
+from pronghorn.asgi.http import NullObserver, Observer
 from pronghorn.net.h1_connection import H1Connection
 from pronghorn.net.ws_settings import WebSockets
+from pronghorn.observe.counts import Counts
 from pronghorn.wire.headers import DefaultHeaders
 from pronghorn.wire.ws_websockets import WebsocketsCodec
 from scripts.bench import websocket
@@ -30,6 +33,7 @@ _MESSAGE = "x" * 100
 # Application, what one request or message is, and how its answer ends.
 WORKLOADS = {
     "get": (raw.hello, _GET, raw.HELLO),
+    "counted": (raw.hello, _GET, raw.HELLO),
     "post": (raw.echo, _POST, b"x"),
     "stream": (raw.stream, _GET, b"0\r\n\r\n"),
     "websocket": (
@@ -58,11 +62,18 @@ class _Count(ScriptedTransport):
 
 async def requests(workload: str, count: int) -> int:
     """One request or message after the other on one connection; how many were answered."""
+    if workload != "counted":
+        return await _requests(workload, count, NullObserver())
+    with tempfile.TemporaryDirectory() as folder:
+        return await _requests(workload, count, Counts(Path(folder)).observer())
+
+
+async def _requests(workload: str, count: int, observer: Observer) -> int:
     app, request, ending = WORKLOADS[workload]
     # Without a date, whose second would change at another request in each run.
     defaults = DefaultHeaders(server=b"pronghorn", date=False)
     websockets = WebSockets(codec=lambda: WebsocketsCodec)
-    service = make_service(app, observer=NullObserver(), defaults=defaults, websockets=websockets)
+    service = make_service(app, observer=observer, defaults=defaults, websockets=websockets)
     transport = _Count(ending)
     transport.connect(H1Connection(service))
     if app is raw.websocket:

@@ -35,6 +35,7 @@ class Server:
     unix: str = ""
     quiet: str = ""
     access: str = ""
+    metrics: str = ""
     asgi: bool = True
 
     @property
@@ -54,6 +55,7 @@ SERVERS = {
             unix="--uds {socket} --forwarded-allow-ips unix:",
             quiet="--no-access-log --log-level warning",
             access="--log-format json",
+            metrics="--metrics",
         ),
         Server(
             "uvicorn",
@@ -114,6 +116,8 @@ def lacks(server: Server, workload: Workload) -> str:
         return "given on the command line: how it listens on a Unix socket is not known"
     if not server.known and workload.access_log:
         return "given on the command line: how its access log is switched on is not known"
+    if workload.metrics and not server.metrics:
+        return "does not count requests"
     return ""
 
 
@@ -121,6 +125,8 @@ def words(server: Server, workload: Workload, fields: Mapping[str, object]) -> l
     """The command as a list; `fields` has python, port and socket."""
     listen = server.unix if workload.nginx else server.tcp
     log = server.access if workload.access_log else server.quiet
+    if workload.metrics:
+        log = f"{log} {server.metrics}"
     # Split first, fill in afterwards: a path may hold a space.
     command = server.command.replace("{listen}", listen).replace("{log}", log)
     return [word.format(app=workload.app, apps=APPS, **fields) for word in shlex.split(command)]

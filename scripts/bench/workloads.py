@@ -45,6 +45,7 @@ class Workload:
     rounds: int | None = None
     pipelined: int = 1
     access_log: bool = False
+    metrics: bool = False
     nginx: bool = False
     # A constant answer to GET, which a server without ASGI can give too.
     constant: bool = False
@@ -91,6 +92,7 @@ WORKLOADS = {
             targets=_targets(0.60, 0.65),
         ),
         Workload("access", "GET, access log on", access_log=True, targets=_targets(0.35, 0.60)),
+        Workload("metrics", "GET, metrics on", metrics=True),
         Workload(
             "pipelined",
             f"GET, {DEPTH} pipelined",

@@ -213,10 +213,9 @@ def cell(metric: Metric, *values: str) -> int:
     return _PLACES[metric.name][values]
 
 
-#: A histogram is its buckets, each by itself, and the sum in nanoseconds.
-HISTOGRAM: Final = BUCKETS + 1
-#: First bytes of responses that went out in pieces. Of one that goes out whole the first byte is the end, and its duration is enough.
+#: The histogram of first bytes: its buckets, each by itself, and the sum in nanoseconds.
 FIRST_BYTES_AT: Final = _CELLS_END
+HISTOGRAM: Final = BUCKETS + 1
 
 #: An exemplar: a checksum of the rest, the route's number, the duration and when, both in nanoseconds, the size of the id, and the id.
 #: OpenMetrics allows 128 characters of names and values.
@@ -230,10 +229,10 @@ OTHER_ROUTES: Final = "(other)"
 NAME_BYTES: Final = 248
 NAME: Final = 1 + NAME_BYTES // 8
 NAMES_AT: Final = EXEMPLARS_AT + BUCKETS * EXEMPLAR
-#: The block of a route: requests by method and status, durations of responses that went out whole, and of those in pieces.
-WHOLE: Final = len(METHODS) * len(STATUSES)
-PIECES: Final = WHOLE + HISTOGRAM
-BLOCK: Final = PIECES + HISTOGRAM
+#: The block of a route: for each method and status the buckets of durations, so that one number counts a request for both metrics; and
+#: behind them the sum of all durations in nanoseconds. Most of it stays 0, and a hole in the file, which takes no room.
+SUM: Final = len(METHODS) * len(STATUSES) * BUCKETS
+BLOCK: Final = SUM + 1
 BLOCKS_AT: Final = NAMES_AT + ROUTES * NAME
 WORDS: Final = BLOCKS_AT + ROUTES * BLOCK
 
@@ -241,3 +240,15 @@ WORDS: Final = BLOCKS_AT + ROUTES * BLOCK
 LAYOUT: Final = zlib.crc32(
     repr(("pronghorn 1", ROW, _PLACES, BOUNDS, ID_BYTES, ROUTES, NAME_BYTES, WORDS)).encode()
 )
+
+
+def route_names(words: memoryview) -> list[str | None]:
+    """The names of the routes of a file by number: no route first, which is the empty one, and None for a place that is free."""
+    raw = words.cast("B")
+    names: list[str | None] = [""]
+    for number in range(1, ROUTES - 1):
+        place = (NAMES_AT + number * NAME) * 8
+        size = words[place // 8]
+        names.append(str(raw[place + 8 : place + 8 + size], "utf-8", "replace") if size else None)
+    names.append(None)
+    return names

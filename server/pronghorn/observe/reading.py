@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Final, NamedTuple, Self
 
 from . import metrics, slots
-from .counts import routes
 from .metrics import BOUNDS, BUCKETS, FIELDS, LAYOUT, STATES, WORDS, Metric, cells
 
 _NANO: Final = 1_000_000_000
@@ -159,23 +158,23 @@ class Reading:
                     sums[labels] += words[place]
 
     def _add_responses(self, words: memoryview) -> None:
-        names = routes(words)
+        names = metrics.route_names(words)
         names[-1] = metrics.OTHER_ROUTES
-        for number, name in enumerate(names):
+        for route, name in enumerate(names):
             if name is None:
                 continue
-            at = metrics.BLOCKS_AT + number * metrics.BLOCK
+            at = metrics.BLOCKS_AT + route * metrics.BLOCK
             block = words[at : at + metrics.BLOCK].tolist()
-            if not any(block):
-                continue
-            answers = zip(itertools.product(metrics.METHODS, metrics.STATUSES), block, strict=False)
-            for (method, status), count in answers:
-                if count:
-                    self.requests[name, method, status] += count
-            whole, pieces = _histogram(block, metrics.WHOLE), _histogram(block, metrics.PIECES)
-            self.durations[name] += whole + pieces
-            self.first_byte += whole
-        self.first_byte += _histogram(words, metrics.FIRST_BYTES_AT)
+            counts = [0] * BUCKETS
+            for number, labels in enumerate(itertools.product(metrics.METHODS, metrics.STATUSES)):
+                buckets = block[number * BUCKETS : (number + 1) * BUCKETS]
+                if any(buckets):
+                    self.requests[name, *labels] += sum(buckets)
+                    counts = list(map(int.__add__, counts, buckets))
+            if any(counts):
+                self.durations[name] += Histogram(tuple(counts), block[metrics.SUM] / _NANO)
+        *firsts, total = words[metrics.FIRST_BYTES_AT : metrics.FIRST_BYTES_AT + metrics.HISTOGRAM].tolist()
+        self.first_byte += Histogram(tuple(firsts), total / _NANO)
         for bucket in range(BUCKETS):
             self._add_exemplar(bucket, words, names)
 
@@ -220,10 +219,6 @@ def _worker(number: int, row: dict[str, int], now: int) -> WorkerRow:
             )
         },
     )
-
-
-def _histogram(words: Sequence[int] | memoryview, at: int) -> Histogram:
-    return Histogram(tuple(words[at : at + BUCKETS]), words[at + BUCKETS] / _NANO)
 
 
 def _words(path: Path) -> memoryview | None:

@@ -106,7 +106,7 @@ def begin(channel: Channel, passed: Sequence[int] = ()) -> None:
     try:
         start = channel.receive_start()
         sys.path[:] = start.path
-        if start.config.metrics_dir is not None:
+        if start.config.metrics and start.config.metrics_dir is not None:
             os.environ[application.VARIABLE] = start.config.metrics_dir
         # A terminal sends its signals to all of us. What they mean for a worker is for the supervisor to say.
         signal.signal(signal.SIGHUP, signal.SIG_IGN)

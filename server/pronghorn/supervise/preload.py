@@ -22,7 +22,7 @@ from types import FrameType
 from typing import Final
 
 from pronghorn import importer
-from pronghorn.observe import logs
+from pronghorn.observe import application, logs
 
 from .channel import Channel, Start
 
@@ -46,6 +46,8 @@ def preload(channel: Channel, start: Start, work: Callable[[Channel, Sequence[in
         use_colors=config.use_colors,
         access_log=config.access_log,
     )
+    if config.metrics:
+        application.write_as("preload")
     assert isinstance(config.app, str)
     importer.import_string(config.app, app_dir=config.app_dir)
     gc.collect()

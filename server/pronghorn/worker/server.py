@@ -205,9 +205,7 @@ class Server:
             with contextlib.closing(counting):
                 yield counting
 
-    async def _serve_listeners(
-        self, runtime: Runtime, listeners: list[Listener], counting: Counting
-    ) -> None:
+    async def _serve_listeners(self, runtime: Runtime, listeners: list[Listener], counting: Counting) -> None:
         lifespan = Lifespan(runtime.app, mode=self.config.lifespan, logger=logger)
         try:
             await self._unless_forced(lifespan.startup())
