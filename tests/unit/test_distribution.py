@@ -140,7 +140,11 @@ def test_a_service_gives_away_nothing_it_does_not_need(service: str) -> None:
 
 def test_nothing_is_published_but_nginx_and_what_one_looks_at_and_all_on_loopback() -> None:
     ports = {name: settings["ports"] for name, settings in COMPOSE["services"].items() if "ports" in settings}
-    watchers = {"prometheus": ("PROMETHEUS", 9090), "alertmanager": ("ALERTMANAGER", 9093), "grafana": ("GRAFANA", 3000)}
+    watchers = {
+        "prometheus": ("PROMETHEUS", 9090),
+        "alertmanager": ("ALERTMANAGER", 9093),
+        "grafana": ("GRAFANA", 3000),
+    }
 
     assert ports == {"nginx": ["${HTTP_ADDRESS:-127.0.0.1}:${HTTP_PORT:-8080}:8080"]} | {
         service: [f"${{OBSERVABILITY_ADDRESS:-127.0.0.1}}:${{{name}_PORT:-{port}}}:{port}"]
@@ -218,7 +222,13 @@ def fake(folder: Path, name: str, script: str) -> None:
 
 
 WATCHERS = {"PROMETHEUS_IMAGE", "ALERTMANAGER_IMAGE", "NGINX_EXPORTER_IMAGE", "GRAFANA_IMAGE"}
-GIVEN = {"PYTHON_IMAGE", "PYTHON_BUILD_IMAGE", "NGINX_IMAGE", "BULLSEYE_IMAGE", "PRONGHORN_REGISTRY"} | WATCHERS
+GIVEN = {
+    "PYTHON_IMAGE",
+    "PYTHON_BUILD_IMAGE",
+    "NGINX_IMAGE",
+    "BULLSEYE_IMAGE",
+    "PRONGHORN_REGISTRY",
+} | WATCHERS
 
 
 def run(folder: Path, *command: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -316,7 +326,10 @@ def test_where_no_registry_answers_grafana_is_left_out_and_that_is_said(tmp_path
     done = run(tmp_path, "scripts/base-images", "observability")
     made = (f"pronghorn/base-{name}:trixie" for name in ("prometheus", "alertmanager", "nginx-exporter"))
 
-    assignments = " ".join(f"{name}_IMAGE={image}" for name, image in zip(("PROMETHEUS", "ALERTMANAGER", "NGINX_EXPORTER"), made, strict=True))
+    assignments = " ".join(
+        f"{name}_IMAGE={image}"
+        for name, image in zip(("PROMETHEUS", "ALERTMANAGER", "NGINX_EXPORTER"), made, strict=True)
+    )
     assert done.stdout == f"export {assignments}\nexport GRAFANA_PROFILE=unavailable\n"
     assert "Grafana is left out" in done.stderr
 
