@@ -23,6 +23,21 @@ class Built:
     names: tuple[str, str]
 
 
+@dataclass(frozen=True)
+class Watchers:
+    """The images of the profile `observability`, and the variables that name them."""
+
+    variables: dict[str, str]
+
+    @property
+    def prometheus(self) -> str:
+        return self.variables["PROMETHEUS_IMAGE"]
+
+    @property
+    def alertmanager(self) -> str:
+        return self.variables["ALERTMANAGER_IMAGE"]
+
+
 @contextmanager
 def shown_on_failure(config: pytest.Config, stack: Stack) -> Iterator[None]:
     """While this lasts, it is that stack whose logs a failure shows."""
@@ -60,6 +75,16 @@ def curl(images: Built) -> Iterator[Curl]:
     make_image(name, images.variables["PYTHON_IMAGE"])
     yield Curl(name)
     remove_image(name)
+
+
+@pytest.fixture(scope="session")
+def watchers(images: Built) -> Watchers:
+    """With an engine that answers, which is what `images` sees to; what is not here is made or pulled."""
+    found = Watchers(prepare(COMPOSE_PROFILES="observability"))
+    for image in (found.prometheus, found.alertmanager):
+        if not docker("image", "ls", "--quiet", image):
+            docker("pull", "--quiet", image)
+    return found
 
 
 @pytest.fixture(scope="session")

@@ -27,10 +27,15 @@ FILES = ["docker-compose.yml", "tests/integration/override.yml"]
 Found = TypeVar("Found")
 
 
-def prepare() -> dict[str, str]:
-    """Sees to an engine and to base images (scripts/stack prepare), and returns the build's variables."""
+def prepare(**settings: str) -> dict[str, str]:
+    """Sees to an engine and to images that are not built here (scripts/stack prepare), and returns their variables."""
     done = subprocess.run(
-        [ROOT / "scripts/stack", "prepare"], stdout=subprocess.PIPE, text=True, check=True, cwd=ROOT
+        [ROOT / "scripts/stack", "prepare"],
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+        cwd=ROOT,
+        env={**os.environ, **settings},
     )
     assignments = (shlex.split(line)[0].partition("=") for line in done.stdout.splitlines())
     return {name: value for name, _, value in assignments}
@@ -81,8 +86,8 @@ class Stack:
 
     def address(self, service: str) -> str:
         """Where a service's container is reached from this machine without the published port."""
-        [network] = self.inspect(service)["NetworkSettings"]["Networks"].values()
-        return str(network["IPAddress"])
+        networks = self.inspect(service)["NetworkSettings"]["Networks"]
+        return str(networks[f"{self.project}_stack"]["IPAddress"])
 
     def memory(self, service: str) -> int:
         """Bytes that a service's processes hold, and no file cache; cgroup v2 says anon, v1 total_rss."""
@@ -175,7 +180,12 @@ def until(found: Callable[[], Found], what: str, seconds: float = 60) -> Found:
 
 @contextmanager
 def project(
-    name: str, images: dict[str, str], *, build: bool, app: str = "tests/integration/app"
+    name: str,
+    images: dict[str, str],
+    *,
+    build: bool,
+    app: str = "tests/integration/app",
+    more: tuple[str, ...] = (),
 ) -> Iterator[Stack]:
     """Starts the stack under this project name; ends it and everything it made, whatever happens."""
     settings = {
@@ -194,7 +204,7 @@ def project(
     before = {key: os.environ.get(key) for key in settings}
     os.environ.update(settings)
     # /dev/null: not the .env of whoever runs the tests.
-    compose = DockerCompose(ROOT, compose_file_name=FILES, build=build, env_file="/dev/null")
+    compose = DockerCompose(ROOT, compose_file_name=[*FILES, *more], build=build, env_file="/dev/null")
     stack = Stack(name, compose)
     try:
         compose.start()

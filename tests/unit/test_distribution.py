@@ -92,6 +92,20 @@ def test_what_nginx_may_open_is_allowed_to_it() -> None:
         assert COMPOSE["services"][service]["ulimits"] == {"nofile": f"${{OPEN_FILES:-{descriptors}}}"}
 
 
+def test_alerts_know_the_limits_that_the_files_set() -> None:
+    rules = yaml.safe_load((ROOT / "observability/prometheus/rules/1-objectives.yml").read_text())
+    limits = {
+        rule["record"]: float(rule["expr"].removeprefix("vector(").removesuffix(")"))
+        for group in rules["groups"]
+        for rule in group["rules"]
+    }
+    defaults = dict(re.findall(r"\$\{([A-Z_]+):-([^}]*)\}", COMPOSE_TEXT))
+
+    assert limits["limit:nginx_connections:max"] == int(directive("nginx.conf", "worker_connections"))
+    assert limits["limit:pronghorn_open_files:max"] == int(defaults["OPEN_FILES"])
+    assert f"{limits['limit:pronghorn_memory_bytes:max'] / 2**20:.0f}m" == defaults["APP_MEMORY"]
+
+
 # ---- Settings -------------------------------------------------------------------------------------------------------
 
 
@@ -100,7 +114,8 @@ def test_every_variable_is_explained_with_its_default() -> None:
     example = (ROOT / ".env.example").read_text()
     explained = dict(re.findall(r"^#([A-Z0-9_]+)=(.*)$", example, re.MULTILINE))
 
-    assert explained == used
+    # The one that Compose itself reads.
+    assert explained == used | {"COMPOSE_PROFILES": ""}
     assert re.findall(r"\$\{(?![A-Z0-9_]+:-)", COMPOSE_TEXT) == []
 
 
@@ -113,7 +128,7 @@ def test_the_default_application_is_the_same_everywhere() -> None:
 # ---- Hardening ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("service", ["app", "nginx", "acme"])
+@pytest.mark.parametrize("service", COMPOSE["services"])
 def test_a_service_gives_away_nothing_it_does_not_need(service: str) -> None:
     settings = COMPOSE["services"][service]
 
@@ -124,15 +139,22 @@ def test_a_service_gives_away_nothing_it_does_not_need(service: str) -> None:
     assert {"mem_limit", "pids_limit", "logging", "tmpfs"} <= settings.keys()
 
 
-def test_nothing_is_published_but_nginx_on_loopback() -> None:
-    ports = {name: settings.get("ports", []) for name, settings in COMPOSE["services"].items()}
+def test_nothing_is_published_but_nginx_and_what_one_looks_at_and_all_on_loopback() -> None:
+    ports = {name: settings["ports"] for name, settings in COMPOSE["services"].items() if "ports" in settings}
+    watchers = {
+        "prometheus": ("PROMETHEUS", 9090),
+        "alertmanager": ("ALERTMANAGER", 9093),
+        "grafana": ("GRAFANA", 3000),
+    }
 
     published = [
         f"${{HTTP_ADDRESS:-127.0.0.1}}:{port}"
         for port in ("${HTTP_PORT:-8080}:8080", "${HTTPS_PORT:-8443}:8443", "${HTTPS_PORT:-8443}:8443/udp")
     ]
-    assert ports.pop("nginx") == published
-    assert not any(ports.values())
+    assert ports == {"nginx": published} | {
+        service: [f"${{OBSERVABILITY_ADDRESS:-127.0.0.1}}:${{{name}_PORT:-{port}}}:{port}"]
+        for service, (name, port) in watchers.items()
+    }
 
 
 @pytest.mark.parametrize("file", ["Dockerfile", "nginx/Dockerfile", "acme/Dockerfile"])
@@ -216,7 +238,14 @@ def fake(folder: Path, name: str, script: str) -> None:
     program.chmod(program.stat().st_mode | stat.S_IXUSR)
 
 
-GIVEN = {"PYTHON_IMAGE", "PYTHON_BUILD_IMAGE", "NGINX_IMAGE", "BULLSEYE_IMAGE", "PRONGHORN_REGISTRY"}
+WATCHERS = {"PROMETHEUS_IMAGE", "ALERTMANAGER_IMAGE", "NGINX_EXPORTER_IMAGE", "GRAFANA_IMAGE"}
+GIVEN = {
+    "PYTHON_IMAGE",
+    "PYTHON_BUILD_IMAGE",
+    "NGINX_IMAGE",
+    "BULLSEYE_IMAGE",
+    "PRONGHORN_REGISTRY",
+} | WATCHERS
 
 
 def run(folder: Path, *command: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -307,6 +336,30 @@ def test_one_image_that_is_given_wins_over_what_is_there(tmp_path: Path) -> None
     done = run(tmp_path, "scripts/base-images", NGINX_IMAGE="mine/nginx")
 
     assert done.stdout == chosen("python:3.13-slim-trixie", "python:3.13-trixie", "mine/nginx")
+
+
+def test_where_no_registry_answers_grafana_is_left_out_and_that_is_said(tmp_path: Path) -> None:
+    fake(tmp_path, "docker", 'case "$*" in info) ;; "image inspect pronghorn/base-"*) ;; *) exit 1 ;; esac')
+    done = run(tmp_path, "scripts/base-images", "observability")
+    made = (f"pronghorn/base-{name}:trixie" for name in ("prometheus", "alertmanager", "nginx-exporter"))
+
+    assignments = " ".join(
+        f"{name}_IMAGE={image}"
+        for name, image in zip(("PROMETHEUS", "ALERTMANAGER", "NGINX_EXPORTER"), made, strict=True)
+    )
+    assert done.stdout == f"export {assignments}\nexport GRAFANA_PROFILE=unavailable\n"
+    assert "Grafana is left out" in done.stderr
+
+
+def test_where_a_registry_answers_the_images_are_those_of_the_compose_file(tmp_path: Path) -> None:
+    fake(tmp_path, "docker", '[ "$1 $2" != "image inspect" ]')
+    done = run(tmp_path, "scripts/base-images", "observability")
+
+    chosen_images = dict(re.findall(r"([A-Z_]+_IMAGE)=(\S+)", done.stdout))
+    used = dict(re.findall(r"\$\{([A-Z_]+):-([^}]*)\}", COMPOSE_TEXT))
+    assert chosen_images.keys() == WATCHERS - {"GRAFANA_IMAGE"}
+    assert chosen_images.items() <= used.items()
+    assert "export GRAFANA_PROFILE=observability\n" in done.stdout
 
 
 def test_without_a_registry_and_without_root_the_way_out_is_named(tmp_path: Path) -> None:
