@@ -62,9 +62,9 @@ def images() -> Iterator[Built]:
         "PRONGHORN_ACME_IMAGE": f"{name}-acme",
     }
     yield Built(variables, (app, nginx))
-    docker("image", "rm", "--force", app, nginx, check=False)
+    docker("image", "rm", "--force", app, nginx, f"{name}-acme", check=False)
     # Images of ours that lost their name to a newer build.
-    for title in ("pronghorn", "pronghorn-nginx"):
+    for title in ("pronghorn", "pronghorn-nginx", "pronghorn-acme"):
         docker("image", "prune", "--force", "--filter", f"label=org.opencontainers.image.title={title}")
 
 

@@ -48,7 +48,16 @@ class Curl:
     def __call__(self, version: str, url: str, *options: str, data: bytes = b"") -> Answer:
         """One request, with these options of curl's besides; `data` is what @- stands for."""
         command = ["docker", "run", "--rm", "--interactive", "--network", "host", self.image, "curl"]
-        asked = [*command, "--silent", "--show-error", "--insecure", "--include", VERSIONS[version]]
+        asked = [
+            *command,
+            "--silent",
+            "--show-error",
+            "--insecure",
+            "--include",
+            "--max-time",
+            "60",
+            VERSIONS[version],
+        ]
         done = subprocess.run([*asked, *options, url], input=data, capture_output=True, check=False)
         assert done.returncode == 0, done.stderr.decode()
         return parse(done.stdout)

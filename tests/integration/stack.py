@@ -51,9 +51,11 @@ def docker(*arguments: str, check: bool = True) -> str:
 class Stack:
     """One running project."""
 
-    def __init__(self, project: str, compose: DockerCompose) -> None:
+    def __init__(self, project: str, compose: DockerCompose, tls_port: int) -> None:
         self.project = project
         self.compose = compose
+        #: The published port of HTTPS, and of HTTP/3.
+        self.tls_port = tls_port
 
     def run(self, *arguments: str) -> str:
         """`docker compose ARGUMENTS` of this project."""
@@ -99,13 +101,6 @@ class Stack:
     def port(self) -> int:
         """The published port; another one after nginx was stopped, because the engine chooses it."""
         port = self.compose.get_service_port("nginx", 8080)
-        assert port is not None
-        return port
-
-    @property
-    def tls_port(self) -> int:
-        """The published port of HTTPS, and of HTTP/3."""
-        port = self.compose.get_service_port("nginx", 8443)
         assert port is not None
         return port
 
@@ -193,6 +188,7 @@ def project(
         # Here one address stands for thousands of clients.
         "RATE_LIMIT": "0",
         "CONNECTION_LIMIT": "0",
+        "HTTP3": "on",
         # One number in TCP and in UDP, which nginx has to know: the engine would choose two.
         "HTTPS_PORT": str(free_port()),
         **images,
@@ -205,7 +201,7 @@ def project(
     os.environ.update(settings)
     # /dev/null: not the .env of whoever runs the tests.
     compose = DockerCompose(ROOT, compose_file_name=[*FILES, *more], build=build, env_file="/dev/null")
-    stack = Stack(name, compose)
+    stack = Stack(name, compose, int(settings["HTTPS_PORT"]))
     try:
         compose.start()
         yield stack

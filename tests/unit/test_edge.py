@@ -43,7 +43,7 @@ class Edge:
             "EDGE_CERTIFICATES": str(self.certificates),
             **settings,
         }
-        command = [NGINX / "edge", "render"]
+        command = [str(NGINX / "edge"), "render"]
         return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
     def rendered(self, **settings: str) -> dict[str, str]:
@@ -78,6 +78,7 @@ def test_no_placeholder_is_left(edge: Edge) -> None:
 def test_every_setting_reaches_nginx(edge: Edge) -> None:
     files = edge.rendered(
         HTTPS_PORT="9443",
+        HTTP3="on",
         HSTS="max-age=60; includeSubDomains",
         HTTPS_REDIRECT="on",
         RATE_LIMIT="7",
@@ -112,7 +113,7 @@ def test_what_is_switched_off_is_not_there(edge: Edge) -> None:
 
 def test_the_port_is_not_told_where_it_is_the_schemes_own_or_not_known(edge: Edge) -> None:
     assert 'default ":' not in edge.rendered(HTTPS_PORT="443")["settings.conf"]
-    chosen_by_the_engine = edge.rendered(HTTPS_PORT="0")["settings.conf"]
+    chosen_by_the_engine = edge.rendered(HTTPS_PORT="0", HTTP3="on")["settings.conf"]
     assert 'default ":' not in chosen_by_the_engine
     assert "h3" not in chosen_by_the_engine
 
@@ -204,13 +205,14 @@ def whole(edge: Edge, **settings: str) -> Path:
     "settings",
     [
         {},
-        {"HTTPS_REDIRECT": "on", "HSTS": "max-age=63072000", "TRUSTED_PROXIES": "10.0.0.0/8"},
+        {"HTTP3": "on", "HTTPS_REDIRECT": "on", "HSTS": "max-age=63072000", "TRUSTED_PROXIES": "10.0.0.0/8"},
         {"HTTP3": "off", "RATE_LIMIT": "0", "CONNECTION_LIMIT": "0"},
     ],
     ids=["as shipped", "strict", "loose"],
 )
 def test_gixy_finds_nothing_that_is_not_explained(edge: Edge, settings: dict[str, str]) -> None:
-    command = [Path(sys.executable).parent / "gixy", "--format", "json", whole(edge, **settings)]
+    gixy = Path(sys.executable).parent / "gixy"
+    command = [str(gixy), "--format", "json", str(whole(edge, **settings))]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     found = json.loads(done.stdout)
 
