@@ -96,12 +96,12 @@ def test_what_nginx_may_open_is_allowed_to_it() -> None:
 
 
 def test_every_variable_is_explained_with_its_default() -> None:
-    used = dict(re.findall(r"\$\{([A-Z_]+):-([^}]*)\}", COMPOSE_TEXT))
+    used = dict(re.findall(r"\$\{([A-Z0-9_]+):-([^}]*)\}", COMPOSE_TEXT))
     example = (ROOT / ".env.example").read_text()
-    explained = dict(re.findall(r"^#([A-Z_]+)=(.*)$", example, re.MULTILINE))
+    explained = dict(re.findall(r"^#([A-Z0-9_]+)=(.*)$", example, re.MULTILINE))
 
     assert explained == used
-    assert re.findall(r"\$\{(?![A-Z_]+:-)", COMPOSE_TEXT) == []
+    assert re.findall(r"\$\{(?![A-Z0-9_]+:-)", COMPOSE_TEXT) == []
 
 
 def test_the_default_application_is_the_same_everywhere() -> None:
@@ -113,7 +113,7 @@ def test_the_default_application_is_the_same_everywhere() -> None:
 # ---- Hardening ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("service", ["app", "nginx"])
+@pytest.mark.parametrize("service", ["app", "nginx", "acme"])
 def test_a_service_gives_away_nothing_it_does_not_need(service: str) -> None:
     settings = COMPOSE["services"][service]
 
@@ -127,10 +127,15 @@ def test_a_service_gives_away_nothing_it_does_not_need(service: str) -> None:
 def test_nothing_is_published_but_nginx_on_loopback() -> None:
     ports = {name: settings.get("ports", []) for name, settings in COMPOSE["services"].items()}
 
-    assert ports == {"app": [], "nginx": ["${HTTP_ADDRESS:-127.0.0.1}:${HTTP_PORT:-8080}:8080"]}
+    published = [
+        f"${{HTTP_ADDRESS:-127.0.0.1}}:{port}"
+        for port in ("${HTTP_PORT:-8080}:8080", "${HTTPS_PORT:-8443}:8443", "${HTTPS_PORT:-8443}:8443/udp")
+    ]
+    assert ports.pop("nginx") == published
+    assert not any(ports.values())
 
 
-@pytest.mark.parametrize("file", ["Dockerfile", "nginx/Dockerfile"])
+@pytest.mark.parametrize("file", ["Dockerfile", "nginx/Dockerfile", "acme/Dockerfile"])
 def test_an_image_runs_as_numbers_and_needs_no_registry_to_be_parsed(file: str) -> None:
     text = (ROOT / file).read_text()
 
@@ -148,9 +153,17 @@ def test_the_production_stage_is_the_last() -> None:
 
 
 def test_every_include_is_included_and_exists() -> None:
-    included = re.findall(r"include includes/([\w-]+\.conf);", NGINX["nginx.conf"])
+    files = [*NGINX.values()]
+    included = {name for text in files for name in re.findall(r"include includes/([\w-]+\.conf);", text)}
+    rendered = {name for text in files for name in re.findall(r"include /tmp/edge/([\w-]+\.conf);", text)}
 
-    assert sorted(included) == sorted(path.name for path in (ROOT / "nginx/includes").iterdir())
+    assert included == {path.name for path in (ROOT / "nginx/includes").iterdir()}
+    assert rendered == {path.name for path in (ROOT / "nginx/templates").iterdir()}
+
+
+def test_both_servers_answer_the_same() -> None:
+    assert NGINX["nginx.conf"].count("include includes/server.conf;") == 2
+    assert "location" not in NGINX["nginx.conf"]
 
 
 def test_headers_are_added_in_one_level_and_always() -> None:
@@ -160,9 +173,9 @@ def test_headers_are_added_in_one_level_and_always() -> None:
         line for text in NGINX.values() for line in re.findall(r"^\s*add_header .*$", text, re.MULTILINE)
     ]
 
-    assert adding == {"security-headers.conf", "request-id.conf"}
+    assert adding == {"security-headers.conf", "request-id.conf", "edge-headers.conf"}
     assert [line for line in lines if not line.endswith(" always;")] == []
-    server = NGINX["nginx.conf"].partition("location /")[0]
+    server = NGINX["server.conf"].partition("location /")[0]
     assert all(f"include includes/{name};" in server for name in adding)
 
 
@@ -177,12 +190,16 @@ def test_no_forwarding_header_is_appended_to() -> None:
 def test_a_websocket_is_the_only_upgrade_that_is_passed_on() -> None:
     """What nginx makes of a client's wish, said by the maps themselves; the integration tests ask nginx."""
     [pattern] = re.findall(r'"~\*(.+?)"\s+websocket;', NGINX["websocket.conf"])
+    wishes = ("GET websocket", "GET WebSocket", "GET h2c, websocket", "GET websocket,x")
+    others = ("GET ", "GET h2c", "POST websocket", "GET websockets", "GET xwebsocket")
 
     def passed_on(text: str) -> bool:
         return bool(re.search(pattern, text, re.IGNORECASE))
 
-    assert all(map(passed_on, ("GET websocket", "GET WebSocket", "GET h2c, websocket", "GET websocket,x")))
-    assert not any(map(passed_on, ("GET ", "GET h2c", "POST websocket", "GET websockets", "GET xwebsocket")))
+    assert all(passed_on(f"HTTP/1.1 {wish}") for wish in wishes)
+    assert not any(passed_on(f"HTTP/1.1 {other}") for other in others)
+    # Where it means nothing, what follows would be a body to nginx and a connection to the server.
+    assert not any(passed_on(f"{version} {wish}") for version in ("HTTP/2.0", "HTTP/3.0") for wish in wishes)
     sent = re.findall(
         r"^proxy_set_header (Connection|Upgrade) (.+);$", NGINX["proxy-headers.conf"], re.MULTILINE
     )
@@ -281,7 +298,7 @@ def test_images_made_before_are_used_again(tmp_path: Path) -> None:
     done = run(tmp_path, "scripts/base-images")
 
     assert done.stdout == chosen(
-        *(f"pronghorn/base-{name}:trixie" for name in ("python", "python-build", "nginx"))
+        *(f"pronghorn/base-{name}" for name in ("python:trixie", "python-build:trixie", "nginx:trixie-2"))
     )
 
 
