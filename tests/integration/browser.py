@@ -112,6 +112,8 @@ def browser() -> Iterator[Browser]:
         options.binary_location = chromium
         for flag in (*FLAGS, f"--user-data-dir={profile}"):
             options.add_argument(flag)
+        # The development certificate of a stack is nobody's whom a browser trusts.
+        options.accept_insecure_certs = True
         options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
         driver = Chrome(options=options, service=Service(chromedriver))
         try:

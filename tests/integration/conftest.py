@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import httpx
 import pytest
 
+from tests.integration.curl import Curl, make_image, remove_image
 from tests.integration.stack import Stack, docker, new_name, prepare, project
 
 RUNNING = pytest.StashKey[Stack]()
@@ -39,12 +40,26 @@ def images() -> Iterator[Built]:
     """An engine, base images, and names for this run's own images, which are removed at the end."""
     name = new_name()
     app, nginx = f"{name}-app", f"{name}-nginx"
-    variables = {**prepare(), "PRONGHORN_IMAGE": app, "PRONGHORN_NGINX_IMAGE": nginx}
+    variables = {
+        **prepare(),
+        "PRONGHORN_IMAGE": app,
+        "PRONGHORN_NGINX_IMAGE": nginx,
+        "PRONGHORN_ACME_IMAGE": f"{name}-acme",
+    }
     yield Built(variables, (app, nginx))
-    docker("image", "rm", "--force", app, nginx, check=False)
+    docker("image", "rm", "--force", app, nginx, f"{name}-acme", check=False)
     # Images of ours that lost their name to a newer build.
-    for title in ("pronghorn", "pronghorn-nginx"):
+    for title in ("pronghorn", "pronghorn-nginx", "pronghorn-acme"):
         docker("image", "prune", "--force", "--filter", f"label=org.opencontainers.image.title={title}")
+
+
+@pytest.fixture(scope="session")
+def curl(images: Built) -> Iterator[Curl]:
+    """A client of every version of HTTP."""
+    name = f"{new_name()}-curl"
+    make_image(name, images.variables["PYTHON_IMAGE"])
+    yield Curl(name)
+    remove_image(name)
 
 
 @pytest.fixture(scope="session")

@@ -9,6 +9,8 @@ import json
 import os
 import secrets
 import shlex
+import socket
+import ssl
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -44,9 +46,11 @@ def docker(*arguments: str, check: bool = True) -> str:
 class Stack:
     """One running project."""
 
-    def __init__(self, project: str, compose: DockerCompose) -> None:
+    def __init__(self, project: str, compose: DockerCompose, tls_port: int) -> None:
         self.project = project
         self.compose = compose
+        #: The published port of HTTPS, and of HTTP/3.
+        self.tls_port = tls_port
 
     def run(self, *arguments: str) -> str:
         """`docker compose ARGUMENTS` of this project."""
@@ -99,6 +103,18 @@ class Stack:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
+    @property
+    def tls_url(self) -> str:
+        return f"https://127.0.0.1:{self.tls_port}"
+
+    def certificate(self) -> str:
+        """The development certificate, in PEM: it is its own authority."""
+        return self.execute("nginx", "cat", "/certificates/development/fullchain.pem")
+
+    def trust(self) -> ssl.SSLContext:
+        """TLS for a client that trusts it and nothing else."""
+        return ssl.create_default_context(cadata=self.certificate())
+
     def client(self, timeout: float = 30) -> httpx.Client:
         """A client of nginx; for use in a `with`."""
         return httpx.Client(base_url=self.url, timeout=timeout)
@@ -134,6 +150,15 @@ class Stack:
         return {kind: docker(*listing).split() for kind, listing in listings.items()}
 
 
+def free_port() -> int:
+    """A port of loopback that nobody has, in TCP and in UDP."""
+    with socket.socket() as tcp, socket.socket(type=socket.SOCK_DGRAM) as udp:
+        tcp.bind(("127.0.0.1", 0))
+        port: int = tcp.getsockname()[1]
+        udp.bind(("127.0.0.1", port))
+        return port
+
+
 def until(found: Callable[[], Found], what: str, seconds: float = 60) -> Found:
     """What is found once there is something; a deadline for what never comes."""
     deadline = time.monotonic() + seconds
@@ -150,6 +175,12 @@ def project(
     """Starts the stack under this project name; ends it and everything it made, whatever happens."""
     settings = {
         "APP_SOURCE": f"./{app}",
+        # Here one address stands for thousands of clients.
+        "RATE_LIMIT": "0",
+        "CONNECTION_LIMIT": "0",
+        "HTTP3": "on",
+        # One number in TCP and in UDP, which nginx has to know: the engine would choose two.
+        "HTTPS_PORT": str(free_port()),
         **images,
         "COMPOSE_PROJECT_NAME": name,
         "HTTP_PORT": "0",
@@ -160,7 +191,7 @@ def project(
     os.environ.update(settings)
     # /dev/null: not the .env of whoever runs the tests.
     compose = DockerCompose(ROOT, compose_file_name=FILES, build=build, env_file="/dev/null")
-    stack = Stack(name, compose)
+    stack = Stack(name, compose, int(settings["HTTPS_PORT"]))
     try:
         compose.start()
         yield stack

@@ -54,9 +54,9 @@ def bob() -> Iterator[Browser]:
 # ---- Chat -----------------------------------------------------------------------------------------------------------
 
 
-def enter(page: Browser, chat: Stack, name: str) -> None:
+def enter(page: Browser, chat: Stack, name: str, url: str | None = None) -> None:
     """With the keyboard alone: the dialog has the focus, and leaves it where one writes."""
-    page.open(chat.url)
+    page.open(url or chat.url)
     page.type(Keys.CONTROL, "a", Keys.NULL)
     page.type(name, Keys.ENTER)
     page.until_open()
@@ -107,6 +107,16 @@ def test_two_people_talk(both: tuple[Browser, Browser]) -> None:
     bob.leave()
     until(lambda: here(ann) == ["Ann"], "Bob gone from the list")
     assert ann.complaints() == []
+
+
+def test_who_comes_over_tls_is_in_the_same_room(both: tuple[Browser, Browser], chat: Stack) -> None:
+    """Its WebSocket is one of HTTP/1.1 in TLS, beside a page that came over HTTP/2."""
+    bob = both[1]
+    enter(bob, chat, "Bob", chat.tls_url)
+    assert bob.run("return performance.getEntriesByType('navigation')[0].nextHopProtocol") == "h2"
+    until(lambda: here(bob) == ["Ann", "Bob"], "Bob in the room")
+    say(bob, "from a page over TLS")
+    until_both_have(both, "from a page over TLS")
 
 
 def test_who_comes_later_reads_what_was_said(both: tuple[Browser, Browser], chat: Stack) -> None:

@@ -33,6 +33,7 @@ class Reader:
             "PRONGHORN_IMAGE": self.images[0],
             "PRONGHORN_NGINX_IMAGE": self.images[1],
             "HTTP_PORT": str(port),
+            "HTTPS_PORT": "0",
             # The engine is not this project's to stop while other tests use it.
             "PRONGHORN_ENGINE_DIR": str(folder),
         }

@@ -1,0 +1,154 @@
+"""Constant load through the edge while something happens to it: what was sent, what failed, and the longest gap between two answers.
+
+A client of HTTP/1.1 that sends a request on a connection which the server is closing asks again on another one (RFC 9112, section
+9.3.1), as browsers do; how often it had to is counted, and is no failure. It does so for GET alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import ssl
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import httpx
+
+from tests.integration.sockets import connect
+from tests.integration.stack import Stack
+
+UPLOAD = bytes(200_000)
+#: Between two requests of one client: enough of them to meet any gap, few enough for a machine with two cores.
+PAUSE = 0.01
+#: How many kinds of client there are, and how often each is answered before and after.
+KINDS, ENOUGH = 6, 5
+
+
+@dataclass
+class Row:
+    """What one kind of client has seen."""
+
+    kind: str
+    sent: int = 0
+    asked_again: int = 0
+    failures: list[str] = field(default_factory=list)
+    gap: float = 0.0
+
+    def __str__(self) -> str:
+        counted = f"{self.sent:6} sent {len(self.failures):4} failed {self.asked_again:4} asked again"
+        return f"{self.kind:12} {counted} {self.gap * 1000:7.0f} ms longest gap"
+
+
+class Load:
+    def __init__(self, stack: Stack, trust: ssl.SSLContext) -> None:
+        self.base, self.trust = stack.tls_url, trust
+        self.socket = f"wss://127.0.0.1:{stack.tls_port}/echo"
+        self.over = asyncio.Event()
+        self.rows: list[Row] = []
+        self.answered: asyncio.Queue[str] = asyncio.Queue()
+
+    def client(self, *, http2: bool = False) -> httpx.AsyncClient:
+        return httpx.AsyncClient(
+            base_url=self.base, verify=self.trust, http1=not http2, http2=http2, timeout=30
+        )
+
+    async def repeat(self, kind: str, ask: Callable[[Row], Awaitable[None]]) -> None:
+        """One after the other until it is over; what fails is remembered, and goes on."""
+        row = Row(kind)
+        self.rows.append(row)
+        last = time.monotonic()
+        while not self.over.is_set():
+            row.sent += 1
+            try:
+                await ask(row)
+            except Exception as error:  # noqa: BLE001 - whatever it is, a client has seen it
+                row.failures.append(repr(error))
+            now = time.monotonic()
+            row.gap, last = max(row.gap, now - last), now
+            self.answered.put_nowait(kind)
+            await asyncio.sleep(PAUSE)
+
+    async def more(self) -> None:
+        """Until each kind of client has been answered a few times more."""
+        self.answered = asyncio.Queue()
+        counts: Counter[str] = Counter()
+        async with asyncio.timeout(60):
+            while len(counts) < KINDS or min(counts.values()) < ENOUGH:
+                counts[await self.answered.get()] += 1
+
+    async def kept(self, kind: str, *, http2: bool) -> None:
+        async with self.client(http2=http2) as client:
+
+            async def ask(row: Row) -> None:
+                try:
+                    answer = await client.get("/process")
+                except (httpx.RemoteProtocolError, httpx.ReadError):
+                    row.asked_again += 1
+                    answer = await client.get("/process")
+                assert answer.status_code == 200, answer.status_code
+
+            await self.repeat(kind, ask)
+
+    async def fresh(self) -> None:
+        async def ask(_: Row) -> None:
+            async with self.client() as client:
+                answer = await client.get("/process", headers={"Connection": "close"})
+            assert answer.status_code == 200, answer.status_code
+
+        await self.repeat("fresh", ask)
+
+    async def uploads(self) -> None:
+        async def ask(_: Row) -> None:
+            async with self.client() as client:
+                answer = await client.post("/upload", content=UPLOAD)
+            assert answer.json()["length"] == len(UPLOAD)
+
+        await self.repeat("uploads", ask)
+
+    async def events(self) -> None:
+        """Streams of three events, of which each is asked for when the one before has come."""
+
+        async def ask(_: Row) -> None:
+            gate = secrets.token_hex(4)
+            async with self.client() as client, client.stream("GET", f"/stream?sse=1&gate={gate}") as answer:
+                pieces = answer.aiter_text()
+                for number in range(3):
+                    if number:
+                        async with self.client() as other:
+                            assert (await other.get(f"/step?gate={gate}")).status_code == 200
+                    assert await anext(pieces) == f"data: {number}\n\n"
+
+        await self.repeat("events", ask)
+
+    async def sockets(self) -> None:
+        """One that stays open all the time."""
+        async with connect(self.socket, ssl=self.trust) as opened:
+
+            async def ask(row: Row) -> None:
+                await opened.send(str(row.sent))
+                assert await opened.recv() == str(row.sent)
+
+            await self.repeat("websocket", ask)
+
+
+@asynccontextmanager
+async def constant_load(stack: Stack, trust: ssl.SSLContext) -> AsyncIterator[list[Row]]:
+    """While this lasts, clients of every kind ask; each has been answered before it begins, and after it has ended."""
+    load = Load(stack, trust)
+    async with asyncio.TaskGroup() as group:
+        for asking in (
+            load.kept("keep-alive", http2=False),
+            load.kept("HTTP/2", http2=True),
+            load.fresh(),
+            load.uploads(),
+            load.events(),
+            load.sockets(),
+        ):
+            group.create_task(asking)
+        await load.more()
+        yield load.rows
+        await load.more()
+        load.over.set()
