@@ -18,6 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
 COMPOSE_TEXT = (ROOT / "docker-compose.yml").read_text()
 COMPOSE: dict[str, Any] = yaml.safe_load(COMPOSE_TEXT)
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
+NGINX_DOCKERFILE = (ROOT / "nginx/Dockerfile").read_text()
 NGINX = {path.name: path.read_text() for path in (ROOT / "nginx").rglob("*.conf")}
 
 
@@ -101,6 +102,13 @@ def test_every_variable_is_explained_with_its_default() -> None:
     explained = dict(re.findall(r"^#([A-Z_]+)=(.*)$", example, re.MULTILINE))
 
     assert explained == used
+    # What the scripts take from .env or set for Compose is a variable of Compose's, and so is each argument of a build.
+    stack = (ROOT / "scripts/stack").read_text()
+    listed = re.findall(r"^\s+for name in ((?:[A-Z_ ]|\\\n)+); do", stack, re.MULTILINE)
+    assert {name for names in listed for name in re.findall(r"[A-Z_]+", names)} <= explained.keys()
+    arguments = set(re.findall(r"^ARG ([A-Z_]+)", DOCKERFILE + NGINX_DOCKERFILE, re.MULTILINE))
+    # The application comes by a context, and whoever sets the other knows that there is no compiler.
+    assert arguments - {"APP", "PRONGHORN_COMPILE"} <= explained.keys()
     assert re.findall(r"\$\{(?![A-Z_]+:-)", COMPOSE_TEXT) == []
 
 
@@ -113,7 +121,7 @@ def test_the_default_application_is_the_same_everywhere() -> None:
 # ---- Hardening ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("service", ["app", "nginx"])
+@pytest.mark.parametrize("service", ["app", "static", "dev", "nginx"])
 def test_a_service_gives_away_nothing_it_does_not_need(service: str) -> None:
     settings = COMPOSE["services"][service]
 
@@ -121,13 +129,32 @@ def test_a_service_gives_away_nothing_it_does_not_need(service: str) -> None:
     assert settings["cap_drop"] == ["ALL"]
     assert settings["security_opt"] == ["no-new-privileges:true"]
     assert settings["init"] is True
-    assert {"mem_limit", "pids_limit", "logging", "tmpfs"} <= settings.keys()
+    assert {"mem_limit", "pids_limit", "logging"} <= settings.keys()
+    # What publishes static files writes nothing else.
+    assert ("tmpfs" in settings) is (service != "static")
+
+
+def test_nginx_and_the_application_have_nothing_in_common_but_the_socket() -> None:
+    services = COMPOSE["services"]
+
+    assert not set(services["app"]["networks"]) & set(services["nginx"]["networks"])
+    assert services["static"]["network_mode"] == "none"
+    # nginx writes neither; the application has no part in what browsers keep.
+    assert services["nginx"]["volumes"] == ["socket:/run/pronghorn:ro", "static:/srv/static:ro"]
+    assert services["app"]["volumes"] == ["socket:/run/pronghorn"]
 
 
 def test_nothing_is_published_but_nginx_on_loopback() -> None:
     ports = {name: settings.get("ports", []) for name, settings in COMPOSE["services"].items()}
 
-    assert ports == {"app": [], "nginx": ["${HTTP_ADDRESS:-127.0.0.1}:${HTTP_PORT:-8080}:8080"]}
+    assert ports == {
+        "static": [],
+        "app": [],
+        "nginx": ["${HTTP_ADDRESS:-127.0.0.1}:${HTTP_PORT:-8080}:8080"],
+        # A profile that nobody starts by accident.
+        "dev": ["127.0.0.1:${DEV_PORT:-8000}:8000"],
+    }
+    assert COMPOSE["services"]["dev"]["profiles"] == ["dev"]
 
 
 @pytest.mark.parametrize("file", ["Dockerfile", "nginx/Dockerfile"])
@@ -160,9 +187,10 @@ def test_headers_are_added_in_one_level_and_always() -> None:
         line for text in NGINX.values() for line in re.findall(r"^\s*add_header .*$", text, re.MULTILINE)
     ]
 
-    assert adding == {"security-headers.conf", "request-id.conf"}
+    assert adding == {"security-headers.conf", "request-id.conf", "static.conf"}
     assert [line for line in lines if not line.endswith(" always;")] == []
     server = NGINX["nginx.conf"].partition("location /")[0]
+    assert "add_header" not in NGINX["static.conf"].partition("location ")[2]
     assert all(f"include includes/{name};" in server for name in adding)
 
 
@@ -187,6 +215,32 @@ def test_a_websocket_is_the_only_upgrade_that_is_passed_on() -> None:
         r"^proxy_set_header (Connection|Upgrade) (.+);$", NGINX["proxy-headers.conf"], re.MULTILINE
     )
     assert sent == [("Connection", "$connection_upgrade"), ("Upgrade", "$upgrade_to")]
+
+
+@pytest.mark.parametrize(
+    ("path", "kept"),
+    [
+        ("/static/hello/hello.e9f6efb7a829.css", "immutable"),
+        ("/static/assets/index-B8xJ0k2a.js", "immutable"),
+        ("/static/main.8d3f21aa.chunk.js", "immutable"),
+        ("/static/main.8d3f21aa.css.map", "immutable"),
+        ("/static/hello.css", "no-cache"),
+        ("/static/report.20240101.pdf", "no-cache"),
+        ("/static/bootstrap-responsive2.css", "no-cache"),
+        ("/static/jquery-3.7.1.min.js", "no-cache"),
+        ("/static/face.deadbeef.css", "no-cache"),
+        ("unix:/run/pronghorn/app.sock/static/hello.e9f6efb7a829.css", ""),
+        ("/other/hello.e9f6efb7a829.css", ""),
+    ],
+)
+def test_only_a_name_with_a_hash_is_kept_without_asking(path: str, kept: str) -> None:
+    """nginx takes the first pattern that matches."""
+    rules = re.findall(r'^    "(~.+)" "(.+)";$', NGINX["static-maps.conf"], re.MULTILINE)
+    assert len(rules) == 3
+    found = next((value for pattern, value in rules if re.search(pattern[1:], path)), "")
+
+    assert found.endswith(kept)
+    assert bool(found) is bool(kept)
 
 
 # ---- The scripts ----------------------------------------------------------------------------------------------------
