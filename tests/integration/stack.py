@@ -11,7 +11,7 @@ import secrets
 import shlex
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -39,6 +39,15 @@ def docker(*arguments: str, check: bool = True) -> str:
     done = subprocess.run(["docker", *arguments], capture_output=True, text=True, check=False)
     assert done.returncode == 0 or not check, f"docker {' '.join(arguments)}: {done.stderr}"
     return done.stdout
+
+
+def build_image(name: str, variables: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
+    """`docker build` of the Dockerfile with what Compose builds with, and further arguments; the caller removes the image."""
+    given = [f"--build-arg={key}={variables[key]}" for key in ("PYTHON_IMAGE", "PYTHON_BUILD_IMAGE")]
+    for secret, variable in (("ca_bundle", "BUILD_CA_BUNDLE"), ("pip_conf", "BUILD_PIP_CONF")):
+        given.append(f"--secret=id={secret},src={variables.get(variable, '/dev/null')}")
+    command = ["docker", "build", "--tag", name, *given, *arguments, "."]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
 
 class Stack:
@@ -145,9 +154,14 @@ def until(found: Callable[[], Found], what: str, seconds: float = 60) -> Found:
 
 @contextmanager
 def project(
-    name: str, images: dict[str, str], *, build: bool, app: str = "tests/integration/app"
+    name: str,
+    images: dict[str, str],
+    *,
+    build: bool,
+    app: str = "tests/integration/app",
+    more: Sequence[str] = (),
 ) -> Iterator[Stack]:
-    """Starts the stack under this project name; ends it and everything it made, whatever happens."""
+    """Starts the stack under this project name; ends it and everything it made, whatever happens. `more`: further files."""
     settings = {
         "APP_SOURCE": f"./{app}",
         **images,
@@ -159,14 +173,14 @@ def project(
     before = {key: os.environ.get(key) for key in settings}
     os.environ.update(settings)
     # /dev/null: not the .env of whoever runs the tests.
-    compose = DockerCompose(ROOT, compose_file_name=FILES, build=build, env_file="/dev/null")
+    compose = DockerCompose(ROOT, compose_file_name=[*FILES, *more], build=build, env_file="/dev/null")
     stack = Stack(name, compose)
     try:
         compose.start()
         yield stack
     finally:
         try:
-            stack.run("down", "--volumes", "--remove-orphans", "--timeout", "10")
+            stack.run("--profile", "*", "down", "--volumes", "--remove-orphans", "--timeout", "10")
         finally:
             for key, value in before.items():
                 if value is None:
