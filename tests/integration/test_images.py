@@ -196,7 +196,7 @@ def test_the_sbom_names_all_that_is_installed(
     }
     assert {each for each in named if each[0] == "pkg:deb"} == debian
     # The folder's name is name-version, normalised.
-    installed = {os.path.basename(name).removesuffix(".dist-info") for name in folders}
+    installed = {Path(name).name.removesuffix(".dist-info") for name in folders}
     assert {
         f"{name.replace('-', '_')}-{version}".lower() for kind, name, version in named if kind == "pkg:pypi"
     } == {name.lower() for name in installed}
