@@ -102,7 +102,7 @@ def test_the_image_is_dated_as_the_commit_is(stack: Stack, images: Built, number
 BUDGETS = {"app": 35, "nginx": 5}
 
 
-@pytest.mark.parametrize(("number", "service"), enumerate(BUDGETS))
+@pytest.mark.parametrize(("number", "service"), [*enumerate(BUDGETS)])
 def test_what_we_add_stays_within_its_budget(
     stack: Stack, images: Built, number: int, service: str, record_property: Any
 ) -> None:
@@ -208,7 +208,7 @@ def test_the_sbom_names_all_that_is_installed(
 
 def contents(archive: Path) -> dict[str, tuple[object, ...]]:
     """Each file: what it is, whose, and a sum of what is in it; when it was made only where that is ours to say."""
-    found = {}
+    found: dict[str, tuple[object, ...]] = {}
     with tarfile.open(archive) as opened:
         for member in opened:
             file = opened.extractfile(member) if member.isfile() else None

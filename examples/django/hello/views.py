@@ -1,3 +1,5 @@
+"""What there is to see."""
+
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 

@@ -1,5 +1,6 @@
-from django.urls import path
+"""Which address is which view."""
 
+from django.urls import path
 from hello.views import index
 
 urlpatterns = [path("", index)]
