@@ -423,3 +423,26 @@ def test_without_bullseye_and_without_root_the_way_out_is_named(tmp_path: Path) 
     assert done.stdout == ""
     assert "needs root" in done.stderr
     assert "Set BULLSEYE_IMAGE" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("service", "status", "told"),
+    [
+        # Not there at all, and there but without advisories, as a mirror is: neither is an answer.
+        ("echo no connection >&2; exit 1", 2, "does not answer: no connection"),
+        ("echo No known vulnerabilities found", 2, "nothing known of jinja2"),
+        (
+            'case "$*" in *requirements/*) ;; *) echo CVE-2019-10906; exit 1 ;; esac',
+            0,
+            "requirements/runtime.txt",
+        ),
+        ("echo CVE-2019-10906; exit 1", 1, "requirements/runtime.txt"),
+    ],
+)
+def test_an_audit_that_could_not_ask_is_none(tmp_path: Path, service: str, status: int, told: str) -> None:
+    (tmp_path / "bin").mkdir()
+    fake(tmp_path / "bin", "pip-audit", service)
+    done = run(tmp_path, "scripts/audit", "python", VENV=str(tmp_path))
+
+    assert done.returncode == status
+    assert told in done.stderr
