@@ -22,7 +22,8 @@ COPY ${APP}/ /
 FROM ${PYTHON_IMAGE} AS base
 RUN groupadd --gid 10000 pronghorn \
     && useradd --uid 10001 --gid 10000 --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin pronghorn \
-    && install --directory --mode 2770 --owner 10001 --group 10000 /run/pronghorn
+    && install --directory --mode 2770 --owner 10001 --group 10000 /run/pronghorn \
+    && install --directory --mode 755 --owner 10001 --group 10000 /srv/static
 ENV PATH=/opt/pronghorn/bin:$PATH \
     PYTHONUNBUFFERED=1
 WORKDIR /app
@@ -33,19 +34,10 @@ FROM ${PYTHON_BUILD_IMAGE} AS tools
 ENV PATH=/opt/pronghorn/bin:$PATH \
     PIP_CACHE_DIR=/var/cache/pip \
     PIP_DISABLE_PIP_VERSION_CHECK=1 \
+    PIP_NO_COMPILE=1 \
     PIP_ROOT_USER_ACTION=ignore
-WORKDIR /app
 RUN python3 -m venv /opt/build && python3 -m venv --without-pip /opt/pronghorn
-COPY --chmod=755 <<'PIP' /usr/local/bin/pip-install
-#!/bin/sh
-# pip-install ENVIRONMENT ARGUMENTS...: `pip install` into ENVIRONMENT with the build's secrets, where they are given.
-set -eu
-[ ! -s /run/secrets/ca_bundle ] || export PIP_CERT=/run/secrets/ca_bundle
-[ ! -s /run/secrets/pip_conf ] || export PIP_CONFIG_FILE=/run/secrets/pip_conf
-environment=$1
-shift
-exec /opt/build/bin/python -m pip --python "$environment/bin/python" install "$@"
-PIP
+COPY scripts/image/ /usr/local/bin/
 
 # The server as a wheel, its hot modules compiled (docs/adr/0024-hot-modules-compiled.md): a stage of its own, so that another
 # application does not compile it again.
@@ -69,21 +61,25 @@ RUN --mount=type=secret,id=ca_bundle --mount=type=secret,id=pip_conf --mount=typ
     pip-install /opt/pronghorn --require-hashes -r /src/requirements/runtime.txt \
     && /opt/build/bin/python -m pip --python /opt/pronghorn/bin/python freeze > /opt/build/constraints.txt
 
-# The application's own dependencies. The constraints keep them from changing a version the server was locked to.
-COPY --from=app /requirements*.txt /src/app/
+# The application's own dependencies: requirements.txt, or those that pyproject.toml declares.
+COPY --from=app /requirements*.txt /pyproject*.toml /src/app/
 RUN --mount=type=secret,id=ca_bundle --mount=type=secret,id=pip_conf --mount=type=cache,target=/var/cache/pip \
-    if [ -f /src/app/requirements.txt ]; then \
-        pip-install /opt/pronghorn -c /opt/build/constraints.txt -r /src/app/requirements.txt; \
-    fi
+    install-requirements /src/app
 
+# What is compiled here carries no time of its sources, and what is copied from here has one and the same: the same commit
+# makes the same layers. The date is the one that hatchling gives to what is in a wheel.
 COPY --from=wheel /opt/build/wheels /opt/build/wheels
-RUN pip-install /opt/pronghorn --no-index --no-deps /opt/build/wheels/*.whl
+RUN pip-install /opt/pronghorn --no-index --no-deps /opt/build/wheels/*.whl \
+    && install /usr/local/bin/publish-static /opt/pronghorn/bin/ \
+    && /opt/pronghorn/bin/python -m compileall -q --invalidation-mode unchecked-hash /opt/pronghorn/lib
 
 # For whoever starts this image with the command `gunicorn`, which looks for this file in the folder it is started in. The
 # application's own takes its place.
 COPY gunicorn.conf.py /app/
 COPY --from=app / /app/
-RUN python3 -m compileall -q /app
+RUN collect-static \
+    && python3 -m compileall -q --invalidation-mode checked-hash /app \
+    && find /app /opt/pronghorn -exec touch --no-dereference --date=@1580601600 {} +
 
 # Every tool of the repository on this image's Python, for a look inside: docker run -it -v "$PWD":/src pronghorn-dev
 FROM builder AS dev
@@ -102,21 +98,35 @@ CMD ["sh", "-c", "cd tests && exec python -m pytest -p no:cacheprovider -k 'not 
     unit/test_access*.py unit/test_chunked.py unit/test_cycle*.py unit/test_deadlines.py unit/test_h1*.py unit/test_health.py \
     unit/test_lifespan.py unit/test_scripted.py unit/test_server*.py unit/test_waker.py unit/test_ws*.py"]
 
-# What runs, and nothing else: no pip, no ensurepip, no compiler, no setuid or setgid file. Owned by root, so that the
-# server can not change its own code even where the root file system is writable.
+# What runs, and nothing else: no pip, no compiler, no package manager, no setuid or setgid file, nothing that everybody may
+# write but /tmp. Owned by root, so that the server can not change its own code even where the root file system is writable.
+# dpkg's list of what is installed stays: scanners and the SBOM read it.
 FROM base AS production
 RUN rm -rf /usr/local/lib/python3*/site-packages/pip /usr/local/lib/python3*/site-packages/pip-* \
         /usr/local/lib/python3*/ensurepip /usr/lib/python3*/ensurepip /usr/share/python-wheels /usr/local/bin/pip* \
-    && find / -xdev -type f -perm /6000 -exec chmod a-s {} +
+        /usr/bin/apt* /usr/bin/dpkg* /usr/lib/apt /usr/lib/dpkg /etc/apt /var/lib/apt /var/cache/apt \
+    && find / -xdev -type f -perm /6000 -exec chmod a-s {} + \
+    && find / -xdev ! -type l -perm -o+w ! -path /tmp -exec chmod o-w {} +
 COPY --from=builder /opt/pronghorn /opt/pronghorn
 COPY --from=builder /app /app
 # Fails if the two base images have not the same Python.
-RUN pronghorn --version
+RUN PYTHONDONTWRITEBYTECODE=1 pronghorn --version
+# What scripts/stack and docker-bake.hcl know of the commit; a label is empty where nobody said.
 ARG PYTHON_IMAGE
+ARG PYTHON_IMAGE_DIGEST
+ARG IMAGE_VERSION
+ARG IMAGE_REVISION
+ARG IMAGE_CREATED
+ARG IMAGE_SOURCE
 LABEL org.opencontainers.image.title="pronghorn" \
       org.opencontainers.image.description="The Pronghorn ASGI server with one application, serving a Unix socket" \
       org.opencontainers.image.licenses="BSD-3-Clause" \
-      org.opencontainers.image.base.name="${PYTHON_IMAGE}"
+      org.opencontainers.image.version="${IMAGE_VERSION}" \
+      org.opencontainers.image.revision="${IMAGE_REVISION}" \
+      org.opencontainers.image.created="${IMAGE_CREATED}" \
+      org.opencontainers.image.source="${IMAGE_SOURCE}" \
+      org.opencontainers.image.base.name="${PYTHON_IMAGE}" \
+      org.opencontainers.image.base.digest="${PYTHON_IMAGE_DIGEST}"
 ENV PRONGHORN_APP=main:app \
     PRONGHORN_UDS=/run/pronghorn/app.sock \
     PRONGHORN_UDS_MODE=660 \
@@ -129,5 +139,5 @@ ENV PRONGHORN_APP=main:app \
 USER 10001:10000
 STOPSIGNAL SIGTERM
 # Every half second until it first answers, so that what waits for it starts at once; then every ten.
-HEALTHCHECK --start-period=60s --start-interval=500ms --interval=10s --timeout=5s --retries=3 CMD ["pronghorn", "healthcheck"]
+HEALTHCHECK --start-period=60s --start-interval=0.5s --interval=10s --timeout=5s --retries=3 CMD ["pronghorn", "healthcheck"]
 CMD ["pronghorn"]

@@ -46,6 +46,15 @@ build: ## Build the images without starting anything
 smoke: $(READY) ## Ask a running deployment whether it keeps the contract (URL=https://...: another than the stack's)
 	@$(BIN)/python scripts/smoke $(or $(URL),$$(scripts/stack url)) $(SMOKE_ARGS)
 
+.PHONY: dev
+dev: ## Serve the application's folder in a container that starts anew when a file changes (APP=folder DEV_PORT=8000)
+	@scripts/stack dev
+
+.PHONY: sbom
+sbom: $(READY) ## Write what is in both images, as CycloneDX: build/pronghorn.cdx.json, build/pronghorn-nginx.cdx.json
+	@$(BIN)/python scripts/sbom "$${PRONGHORN_IMAGE:-pronghorn:latest}" build/pronghorn.cdx.json
+	@$(BIN)/python scripts/sbom "$${PRONGHORN_NGINX_IMAGE:-pronghorn-nginx:latest}" build/pronghorn-nginx.cdx.json
+
 ##@ Development (a virtual environment)
 
 .PHONY: setup
@@ -97,6 +106,10 @@ fuzz: ## Fuzz the parsers and whole connections, led by coverage (FUZZ_SECONDS=6
 .PHONY: lint
 lint: $(READY) ## Check style, types and shell scripts; change nothing
 	@scripts/lint
+
+.PHONY: audit
+audit: $(READY) ## Ask for known vulnerabilities of what is locked and of what is in the images
+	@scripts/audit
 
 .PHONY: bench
 bench: ## Compare CPU time per request with other servers, in turns (BENCH_ARGS=--quick, BENCH_PYTHON=python3.13)

@@ -13,7 +13,7 @@ import socket
 import ssl
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -46,6 +46,15 @@ def docker(*arguments: str, check: bool = True) -> str:
     done = subprocess.run(["docker", *arguments], capture_output=True, text=True, check=False)
     assert done.returncode == 0 or not check, f"docker {' '.join(arguments)}: {done.stderr}"
     return done.stdout
+
+
+def build_image(name: str, variables: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
+    """`docker build` of the Dockerfile with what Compose builds with, and further arguments; the caller removes the image."""
+    given = [f"--build-arg={key}={variables[key]}" for key in ("PYTHON_IMAGE", "PYTHON_BUILD_IMAGE")]
+    for secret, variable in (("ca_bundle", "BUILD_CA_BUNDLE"), ("pip_conf", "BUILD_PIP_CONF")):
+        given.append(f"--secret=id={secret},src={variables.get(variable, '/dev/null')}")
+    command = ["docker", "build", "--tag", name, *given, *arguments, "."]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
 
 class Stack:
@@ -180,9 +189,9 @@ def project(
     *,
     build: bool,
     app: str = "tests/integration/app",
-    more: tuple[str, ...] = (),
+    more: Sequence[str] = (),
 ) -> Iterator[Stack]:
-    """Starts the stack under this project name; ends it and everything it made, whatever happens."""
+    """Starts the stack under this project name; ends it and everything it made, whatever happens. `more`: further files."""
     settings = {
         "APP_SOURCE": f"./{app}",
         # Here one address stands for thousands of clients.
@@ -207,7 +216,7 @@ def project(
         yield stack
     finally:
         try:
-            stack.run("down", "--volumes", "--remove-orphans", "--timeout", "10")
+            stack.run("--profile", "*", "down", "--volumes", "--remove-orphans", "--timeout", "10")
         finally:
             for key, value in before.items():
                 if value is None:

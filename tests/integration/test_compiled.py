@@ -8,23 +8,15 @@ from collections.abc import Iterator
 import pytest
 
 from tests.integration.conftest import Built
-from tests.integration.stack import ROOT, docker, new_name
+from tests.integration.stack import build_image, docker, new_name
 
 
 @pytest.fixture(scope="module")
 def test_image(images: Built) -> Iterator[str]:
     """The stage `test` of the Dockerfile, built with what Compose builds the others with."""
     name = new_name()
-    given = images.variables
-    arguments = [f"--build-arg={key}={given[key]}" for key in ("PYTHON_IMAGE", "PYTHON_BUILD_IMAGE")]
-    for secret, variable in (("ca_bundle", "BUILD_CA_BUNDLE"), ("pip_conf", "BUILD_PIP_CONF")):
-        arguments.append(f"--secret=id={secret},src={given.get(variable, '/dev/null')}")
-    subprocess.run(
-        ["docker", "build", "--target", "test", "--tag", name, *arguments, "."],
-        cwd=ROOT,
-        check=True,
-        capture_output=True,
-    )
+    built = build_image(name, images.variables, "--target", "test")
+    assert built.returncode == 0, built.stderr[-5000:]
     yield name
     docker("image", "rm", "--force", name, check=False)
 

@@ -18,6 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
 COMPOSE_TEXT = (ROOT / "docker-compose.yml").read_text()
 COMPOSE: dict[str, Any] = yaml.safe_load(COMPOSE_TEXT)
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
+NGINX_DOCKERFILE = (ROOT / "nginx/Dockerfile").read_text()
 NGINX = {path.name: path.read_text() for path in (ROOT / "nginx").rglob("*.conf")}
 
 
@@ -114,8 +115,16 @@ def test_every_variable_is_explained_with_its_default() -> None:
     example = (ROOT / ".env.example").read_text()
     explained = dict(re.findall(r"^#([A-Z0-9_]+)=(.*)$", example, re.MULTILINE))
 
-    # The one that Compose itself reads.
+    # The first is Compose's own.
     assert explained == used | {"COMPOSE_PROFILES": ""}
+    # What the scripts take from .env or set for Compose is a variable of Compose's, and so is each argument of a build.
+    stack = (ROOT / "scripts/stack").read_text()
+    listed = re.findall(r"^\w+_variables=\(([A-Z0-9_ ]+)\)$", stack, re.MULTILINE)
+    assert listed
+    assert {name for names in listed for name in names.split()} <= explained.keys()
+    arguments = set(re.findall(r"^ARG ([A-Z_]+)", DOCKERFILE + NGINX_DOCKERFILE, re.MULTILINE))
+    # The application comes by a context, and whoever sets the other knows that there is no compiler.
+    assert arguments - {"APP", "PRONGHORN_COMPILE"} <= explained.keys()
     assert re.findall(r"\$\{(?![A-Z0-9_]+:-)", COMPOSE_TEXT) == []
 
 
@@ -136,7 +145,19 @@ def test_a_service_gives_away_nothing_it_does_not_need(service: str) -> None:
     assert settings["cap_drop"] == ["ALL"]
     assert settings["security_opt"] == ["no-new-privileges:true"]
     assert settings["init"] is True
-    assert {"mem_limit", "pids_limit", "logging", "tmpfs"} <= settings.keys()
+    assert {"mem_limit", "pids_limit", "logging"} <= settings.keys()
+    # What publishes static files writes nothing else.
+    assert ("tmpfs" in settings) is (service != "static")
+
+
+def test_nginx_and_the_application_have_nothing_in_common_but_the_socket() -> None:
+    services = COMPOSE["services"]
+
+    assert not set(services["app"]["networks"]) & set(services["nginx"]["networks"])
+    assert services["static"]["network_mode"] == "none"
+    # nginx writes neither; the application has no part in what browsers keep.
+    assert {"socket:/run/pronghorn:ro", "static:/srv/static:ro"} < set(services["nginx"]["volumes"])
+    assert services["app"]["volumes"] == ["socket:/run/pronghorn"]
 
 
 def test_nothing_is_published_but_nginx_and_what_one_looks_at_and_all_on_loopback() -> None:
@@ -151,7 +172,9 @@ def test_nothing_is_published_but_nginx_and_what_one_looks_at_and_all_on_loopbac
         f"${{HTTP_ADDRESS:-127.0.0.1}}:{port}"
         for port in ("${HTTP_PORT:-8080}:8080", "${HTTPS_PORT:-8443}:8443", "${HTTPS_PORT:-8443}:8443/udp")
     ]
-    assert ports == {"nginx": published} | {
+    # dev has a profile that nobody starts by accident.
+    assert COMPOSE["services"]["dev"]["profiles"] == ["dev"]
+    assert ports == {"nginx": published, "dev": ["127.0.0.1:${DEV_PORT:-8000}:8000"]} | {
         service: [f"${{OBSERVABILITY_ADDRESS:-127.0.0.1}}:${{{name}_PORT:-{port}}}:{port}"]
         for service, (name, port) in watchers.items()
     }
@@ -226,6 +249,32 @@ def test_a_websocket_is_the_only_upgrade_that_is_passed_on() -> None:
         r"^proxy_set_header (Connection|Upgrade) (.+);$", NGINX["proxy-headers.conf"], re.MULTILINE
     )
     assert sent == [("Connection", "$connection_upgrade"), ("Upgrade", "$upgrade_to")]
+
+
+@pytest.mark.parametrize(
+    ("path", "kept"),
+    [
+        ("/static/hello/hello.e9f6efb7a829.css", "immutable"),
+        ("/static/assets/index-B8xJ0k2a.js", "immutable"),
+        ("/static/main.8d3f21aa.chunk.js", "immutable"),
+        ("/static/main.8d3f21aa.css.map", "immutable"),
+        ("/static/hello.css", "no-cache"),
+        ("/static/report.20240101.pdf", "no-cache"),
+        ("/static/bootstrap-responsive2.css", "no-cache"),
+        ("/static/jquery-3.7.1.min.js", "no-cache"),
+        ("/static/face.deadbeef.css", "no-cache"),
+        ("unix:/run/pronghorn/app.sock/static/hello.e9f6efb7a829.css", ""),
+        ("/other/hello.e9f6efb7a829.css", ""),
+    ],
+)
+def test_only_a_name_with_a_hash_is_kept_without_asking(path: str, kept: str) -> None:
+    """nginx takes the first pattern that matches."""
+    rules = re.findall(r'^    "(~.+)" "(.+)";$', NGINX["static-maps.conf"], re.MULTILINE)
+    assert len(rules) == 3
+    found = next((value for pattern, value in rules if re.search(pattern[1:], path)), "")
+
+    assert found.endswith(kept)
+    assert bool(found) is bool(kept)
 
 
 # ---- The scripts ----------------------------------------------------------------------------------------------------
@@ -439,3 +488,26 @@ def test_without_bullseye_and_without_root_the_way_out_is_named(tmp_path: Path) 
     assert done.stdout == ""
     assert "needs root" in done.stderr
     assert "Set BULLSEYE_IMAGE" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("service", "status", "told"),
+    [
+        # Not there at all, and there but without advisories, as a mirror is: neither is an answer.
+        ("echo no connection >&2; exit 1", 2, "does not answer: no connection"),
+        ("echo No known vulnerabilities found", 2, "nothing known of jinja2"),
+        (
+            'case "$*" in *requirements/*) ;; *) echo CVE-2019-10906; exit 1 ;; esac',
+            0,
+            "requirements/runtime.txt",
+        ),
+        ("echo CVE-2019-10906; exit 1", 1, "requirements/runtime.txt"),
+    ],
+)
+def test_an_audit_that_could_not_ask_is_none(tmp_path: Path, service: str, status: int, told: str) -> None:
+    (tmp_path / "bin").mkdir()
+    fake(tmp_path / "bin", "pip-audit", service)
+    done = run(tmp_path, "scripts/audit", "python", VENV=str(tmp_path))
+
+    assert done.returncode == status
+    assert told in done.stderr
