@@ -105,10 +105,12 @@ def traffic(stack: Stack) -> None:
 
 def test_every_target_is_up(watched: Watched) -> None:
     jobs = ["alertmanager", "nginx", "prometheus", "pronghorn"]
-    found = until(
-        lambda: len(watched.query("up == 1")) == len(jobs) and watched.query("up == 1"), "four targets"
-    )
 
+    def all_up() -> list[dict[str, Any]]:
+        up = watched.query("up == 1")
+        return up if len(up) == len(jobs) else []
+
+    found = until(all_up, "four targets")
     assert sorted(series["metric"]["job"] for series in found) == jobs
     assert watched.eventually("nginx_up == 1")
 
