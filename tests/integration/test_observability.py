@@ -26,8 +26,8 @@ QUERIES = [
 ]
 #: What Grafana puts in place of its variables.
 VARIABLES = {"$job": "pronghorn", "$__rate_interval": "30s", "$__range": "15m"}
-#: What has to be there for a panel to show anything and is not, on a stack of one process that nobody talks WebSocket to.
-NOTHING_YET = ("websocket_closes_total", "limits_total", "ratio_rate")
+#: What has to be there for a panel to show anything and is not, on a stack where nothing was refused and that nobody talks WebSocket to.
+NOTHING_YET = ("websocket_closes_total", "limits_total", "protocol_errors_total", "ratio_rate")
 
 
 def hurried(folder: Path) -> None:
@@ -82,6 +82,8 @@ def watched(
         **images.variables,
         **watchers.variables,
         "COMPOSE_PROFILES": "observability",
+        # With a supervisor, which counts as well.
+        "PRONGHORN_WORKERS": "2",
         "GRAFANA_PROFILE": "unavailable",
         "OBSERVABILITY_FILES": str(folder),
         "PROMETHEUS_PORT": "0",
