@@ -6,28 +6,31 @@ The path is the receiver's name. The form of the body: Alertmanager's documentat
 from __future__ import annotations
 
 import json
-import logging
+import sys
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
 from typing import Any
 
-LOG = logging.getLogger("alerts")
-
 #: The levels of a log for the two kinds of alerts; what is over is information.
-LEVELS = {"page": logging.ERROR, "ticket": logging.WARNING}
+LEVELS = {"page": "ERROR", "ticket": "WARNING"}
 
 
 def tell(receiver: str, alert: dict[str, Any]) -> None:
-    """One line for one alert, with everything that is known of it beside the words."""
+    """One line for one alert: the fields that the server's own lines have, and everything that is known of it."""
     labels, annotations = alert["labels"], alert["annotations"]
     firing = alert["status"] == "firing"
-    LOG.log(
-        LEVELS.get(receiver, logging.WARNING) if firing else logging.INFO,
-        "%s %s: %s",
-        labels["alertname"],
-        alert["status"],
-        annotations.get("summary", ""),
-        extra={"receiver": receiver, "starts": alert["startsAt"], **labels, **annotations},
-    )
+    record = {
+        "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
+        "level": LEVELS.get(receiver, "WARNING") if firing else "INFO",
+        "logger": "alerts",
+        "message": f"{labels['alertname']} {alert['status']}: {annotations.get('summary', '')}",
+        "receiver": receiver,
+        "starts": alert["startsAt"],
+        **labels,
+        **annotations,
+    }
+    sys.stdout.write(json.dumps(record) + "\n")
+    sys.stdout.flush()
 
 
 async def app(

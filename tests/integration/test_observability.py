@@ -26,8 +26,8 @@ QUERIES = [
 ]
 #: What Grafana puts in place of its variables.
 VARIABLES = {"$job": "pronghorn", "$__rate_interval": "30s", "$__range": "15m"}
-#: What has to be there for a panel to show anything and is not, on a stack of one process that nobody talks WebSocket to.
-NOTHING_YET = ("websocket_closes_total", "limits_total", "ratio_rate")
+#: What has to be there for a panel to show anything and is not, on a stack where nothing was refused and that nobody talks WebSocket to.
+NOTHING_YET = ("websocket_closes_total", "limits_total", "protocol_errors_total", "ratio_rate")
 
 
 def hurried(folder: Path) -> None:
@@ -82,6 +82,8 @@ def watched(
         **images.variables,
         **watchers.variables,
         "COMPOSE_PROFILES": "observability",
+        # With a supervisor, which counts as well.
+        "PRONGHORN_WORKERS": "2",
         "GRAFANA_PROFILE": "unavailable",
         "OBSERVABILITY_FILES": str(folder),
         "PROMETHEUS_PORT": "0",
@@ -105,10 +107,12 @@ def traffic(stack: Stack) -> None:
 
 def test_every_target_is_up(watched: Watched) -> None:
     jobs = ["alertmanager", "nginx", "prometheus", "pronghorn"]
-    found = until(
-        lambda: len(watched.query("up == 1")) == len(jobs) and watched.query("up == 1"), "four targets"
-    )
 
+    def all_up() -> list[dict[str, Any]]:
+        up = watched.query("up == 1")
+        return up if len(up) == len(jobs) else []
+
+    found = until(all_up, "four targets")
     assert sorted(series["metric"]["job"] for series in found) == jobs
     assert watched.eventually("nginx_up == 1")
 
