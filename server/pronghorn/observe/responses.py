@@ -40,7 +40,8 @@ from .metrics import (
 # By the method's name: where its requests are counted within the block of a route, less the status and the bucket.
 _METHODS: Final = {name: number * len(STATUSES) * BUCKETS for number, name in enumerate(METHODS)}
 _OTHER_METHOD: Final = _METHODS["OTHER"]
-_BOUNDS: Final = BOUNDS
+# Not as the tuple of floats that it is: mypyc would take it apart, and look whether it is there at each turn.
+_BOUNDS: Final[tuple[float, ...]] = BOUNDS
 _OTHER_ROUTES: Final = ROUTES - 1
 # Seconds for which an exemplar stays before another may take its place.
 _RENEWAL: Final = 1.0
