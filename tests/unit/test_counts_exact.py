@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Self
 
 from pronghorn.observe import metrics
 from pronghorn.observe.reading import Reading
@@ -49,7 +50,7 @@ class Clients:
         #: Requests that were sent and not answered: they may have been counted, or not.
         self.cut = 0
 
-    def __enter__(self) -> Clients:
+    def __enter__(self) -> Self:
         for thread in self._threads:
             thread.start()
         return self

@@ -180,16 +180,20 @@ def test_the_docs_draw_the_same_table() -> None:
     assert drawn("### A response, as a table", states_module) == TRANSITIONS
 
 
-async def test_response_is_counted_before_it_is_handed_over() -> None:
-    cycle, writer, recorder = make()
+async def test_response_is_counted_before_it_is_handed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    cycle, writer, _ = make()
     order: list[str] = []
 
     class Order:
         def response_complete(self, exchange: HttpCycle) -> None:
             order.append("counted")
 
-    cycle._observer = Order()
-    writer.done = lambda: order.append("handed over")  # type: ignore[method-assign]
+    monkeypatch.setattr(cycle, "_observer", Order())
+
+    def done() -> None:
+        order.append("handed over")
+
+    monkeypatch.setattr(writer, "done", done)
     await cycle.send({"type": "http.response.start", "status": 200, "headers": []})
     await cycle.send({"type": "http.response.body", "body": b"last"})
     assert writer.calls == [("respond", 200, b"last")]

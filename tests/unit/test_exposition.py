@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from prometheus_client.openmetrics.parser import text_string_to_metric_families as read_openmetrics
+from prometheus_client.openmetrics import parser as openmetrics
 from prometheus_client.parser import text_string_to_metric_families as read_text
 
 from pronghorn.observe import metrics, slots
@@ -19,6 +19,7 @@ from tests.support.counted import Clock, exchange, observer
 
 OPENMETRICS = "application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5,*/*;q=0.1"
 ROOT = Path(__file__).resolve().parents[2]
+read_openmetrics: Any = openmetrics.text_string_to_metric_families  # without types
 
 
 @pytest.fixture

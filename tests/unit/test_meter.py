@@ -80,7 +80,9 @@ class Peer:
     def __init__(self, kind: str, *, limit: int | None = None, **values: Any) -> None:
         self.meter = Meter()
         settings = WebSockets(codec=lambda: CODECS["websockets"], ping_ticks=2, pong_ticks=2, max_size=100)
-        self.service: Service = make_service(app, parser=kind, meter=self.meter, websockets=settings, **values)
+        self.service: Service = make_service(
+            app, parser=kind, meter=self.meter, websockets=settings, **values
+        )
         self.transport: ScriptedTransport = connect(self.service, limit=limit)
 
     async def feed(self, *pieces: bytes) -> list[tuple[str, str]]:
@@ -126,7 +128,9 @@ SMALL = RequestLimits(line=60, fields=3, field_bytes=200, body=10)
         (b"GET /unfinished HTTP/1.1\r\nHost: a\r\n\r\n", [("application", "")]),
     ],
 )
-async def test_what_is_told_of_a_request(kind: str, request_: bytes, told: list[tuple[str, str]] | None) -> None:
+async def test_what_is_told_of_a_request(
+    kind: str, request_: bytes, told: list[tuple[str, str]] | None
+) -> None:
     peer = Peer(kind, limits=SMALL)
     found = await peer.feed(request_)
     if told is None:  # a parser's own words
@@ -247,7 +251,11 @@ def reasons() -> set[str]:
     found = set()
     for file in [*WIRE.glob("wire/*.py"), *WIRE.glob("net/*.py")]:
         for node in ast.walk(ast.parse(file.read_text())):
-            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "RequestError":
+            if (
+                isinstance(node, ast.Call)
+                and isinstance(node.func, ast.Name)
+                and node.func.id == "RequestError"
+            ):
                 reason = node.args[1]
                 if isinstance(reason, ast.Constant):
                     found.add(str(reason.value))
