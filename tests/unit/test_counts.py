@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from pronghorn.errors import UsageError
-from pronghorn.observe import metrics, slots
+from pronghorn.observe import metrics, output, slots
 from pronghorn.observe.counts import Counts, code_class
 from pronghorn.observe.reading import Reading
 from tests.support.counted import Clock, exchange, observer, process
@@ -376,14 +376,24 @@ def test_rare_events_have_their_cells(tmp_path: Path) -> None:
         for code in (1000, 1006, 3001, 4999, 2999, 0):
             counts.meter.websocket_closed(code)
         counts.meter.application_error()
-        counts.meter.log_dropped("stdout", 3)
     reading = Reading.of(tmp_path)
     assert all(reading.total(metrics.LIMITS_HIT, name) == 1 for name in metrics.LIMITS)
     assert all(reading.total(metrics.ERRORS, kind) == 1 for kind in metrics.PROTOCOL_ERRORS)
     closes = {code: count for (code,), count in reading.sums[metrics.CLOSES.name].items() if count}
     assert closes == {"1000": 1, "1006": 1, "3xxx": 1, "4xxx": 1, "other": 2}
     assert reading.total(metrics.APPLICATION_ERRORS) == 1
-    assert reading.total(metrics.LOG_DROPS, "stdout") == 3
+
+
+def test_lines_that_were_lost_go_on_from_those_of_the_last_process(
+    tmp_path: Path, service: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(2):
+        monkeypatch.setattr(output.of("stdout"), "dropped", 3)
+        with Counted(tmp_path) as counts:
+            counts.publish(service, 0.0, 0)
+            counts.publish(service, 0.0, 0)
+    reading = Reading.of(tmp_path)
+    assert reading.total(metrics.LOG_DROPS, "stdout") == 6
     assert reading.total(metrics.LOG_DROPS, "stderr") == 0
 
 
