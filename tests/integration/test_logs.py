@@ -97,12 +97,12 @@ print(urllib.request.urlopen(urllib.request.Request("http://127.0.0.1:9464/metri
 def test_one_request_is_followed_by_its_id(stack: Stack, client: httpx.Client) -> None:
     """The client's answer, nginx's line, the server's line, the application's own record, and the exemplar in the metrics."""
 
-    def followed() -> str | None:
+    def followed() -> str:
         """The id of a request, once it is that of an exemplar: each bucket takes another one once a second."""
         name = client.get("/talk").headers["x-request-id"]
         metrics = stack.execute("app", "python3", "-c", OPENMETRICS)
         shown = rf'^pronghorn_request_duration_seconds_bucket.* # {{request_id="{name}"}} \d'
-        return name if re.search(shown, metrics, re.MULTILINE) else None
+        return name if re.search(shown, metrics, re.MULTILINE) else ""
 
     name = until(followed, "an exemplar")
     outer, inner = (line_of(stack, service, name) for service in ("nginx", "app"))
