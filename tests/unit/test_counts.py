@@ -7,6 +7,9 @@ import fcntl
 import logging
 import multiprocessing
 import os
+import signal
+import subprocess
+import sys
 import zlib
 from pathlib import Path
 from typing import Any
@@ -132,6 +135,71 @@ def test_a_folder_of_our_own_goes_when_it_is_closed() -> None:
     (folder.path / "counter_0.db").touch()
     folder.close()
     assert not folder.path.exists()
+
+
+# Makes a folder of its own so many times, and is killed with the last one.
+MAKES = """
+import os, signal, sys
+from pronghorn.observe import slots
+
+for _ in range(int(sys.argv[1])):
+    folder = slots.directory(None)
+    slots.take(folder.path)
+    print(folder.path, flush=True)
+    folder.close()
+folder = slots.directory(None)
+print(folder.path, flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_what_a_killed_server_has_left_goes_when_the_next_one_starts() -> None:
+    done = subprocess.run([sys.executable, "-c", MAKES, "0"], stdout=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == -signal.SIGKILL
+    with contextlib.closing(slots.directory(None)), contextlib.closing(slots.directory(None)) as another:
+        assert another.path.exists()
+        assert not Path(done.stdout.strip()).exists()
+
+
+def test_those_who_make_theirs_at_the_same_time_lose_none() -> None:
+    """Each looks for deserted folders while the others are between making one and having it."""
+    with contextlib.ExitStack() as stack:
+        makers = [
+            stack.enter_context(
+                subprocess.Popen(
+                    [sys.executable, "-c", MAKES, "100"],
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.PIPE,
+                    text=True,
+                )
+            )
+            for _ in range(3)
+        ]
+        for maker in makers:
+            out, err = maker.communicate()
+            assert (maker.returncode, err, len(out.splitlines())) == (-signal.SIGKILL, "", 101)
+    slots.directory(None).close()
+
+
+def test_only_what_nobody_has_is_deserted(tmp_path: Path) -> None:
+    names = ("pronghorn-dead", "pronghorn-alive", "pronghorn-orphans", "pronghorn-not-ours", "other")
+    for name in names:
+        (tmp_path / name).mkdir()
+        if name != "pronghorn-not-ours":
+            (tmp_path / name / "owner").touch()
+    (tmp_path / "pronghorn-file").touch()
+    (tmp_path / "pronghorn-link").symlink_to(tmp_path / "pronghorn-dead")
+    with (
+        (tmp_path / "pronghorn-alive/owner").open() as owner,
+        process(tmp_path / "pronghorn-orphans", 1),
+    ):
+        fcntl.flock(owner, fcntl.LOCK_EX)
+        assert [path.name for path in slots.deserted(tmp_path)] == ["pronghorn-dead"]
+    assert {path.name for path in slots.deserted(tmp_path)} == {
+        "pronghorn-dead",
+        "pronghorn-alive",
+        "pronghorn-orphans",
+    }
 
 
 def test_a_folder_of_the_users_is_made_and_emptied_and_stays(tmp_path: Path) -> None:

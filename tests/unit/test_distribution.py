@@ -12,8 +12,6 @@ from typing import Any
 import pytest
 import yaml
 
-from pronghorn.config import Config
-
 ROOT = Path(__file__).resolve().parents[2]
 COMPOSE_TEXT = (ROOT / "docker-compose.yml").read_text()
 COMPOSE: dict[str, Any] = yaml.safe_load(COMPOSE_TEXT)
@@ -26,57 +24,6 @@ def directive(file: str, name: str) -> str:
     """The value of an nginx directive that occurs once in a file."""
     [value] = re.findall(rf"^\s*{name}\s+([^;]+);", NGINX[file], re.MULTILINE)
     return str(value)
-
-
-def seconds(value: str | int) -> int:
-    number = re.fullmatch(r"(\d+)(s|h)?", str(value))
-    assert number is not None, value
-    return int(number[1]) * {"h": 3600}.get(number[2], 1)
-
-
-# ---- One table of time ----------------------------------------------------------------------------------------------
-
-
-def test_the_server_keeps_idle_connections_longer_than_nginx_does() -> None:
-    app = COMPOSE["services"]["app"]["environment"]
-
-    assert seconds(directive("upstream.conf", "keepalive_timeout")) < seconds(
-        app["PRONGHORN_TIMEOUT_KEEP_ALIVE"]
-    )
-
-
-def test_requests_may_finish_before_the_engine_kills() -> None:
-    services = COMPOSE["services"]
-    graceful = services["app"]["environment"]["PRONGHORN_TIMEOUT_GRACEFUL_SHUTDOWN"]
-
-    # nginx too: their answers go through it.
-    assert seconds(graceful) < seconds(services["app"]["stop_grace_period"])
-    assert seconds(graceful) < seconds(services["nginx"]["stop_grace_period"])
-
-
-def test_only_where_a_websocket_was_asked_for_nginx_waits_long() -> None:
-    ordinary = seconds(directive("proxy-timeouts.conf", "proxy_read_timeout"))
-    upgraded = seconds(directive("websocket-timeouts.conf", "proxy_read_timeout"))
-
-    assert ordinary == 60
-    # The server's pings are what keeps a socket open, and a stream's comments the stream.
-    assert (Config("main:app").ws_ping_interval or upgraded) < upgraded == 3600
-    [heartbeat] = re.findall(
-        r"^HEARTBEAT = (\d+)$", (ROOT / "examples/sse/main.py").read_text(), re.MULTILINE
-    )
-    assert 2 * int(heartbeat) < ordinary
-
-
-def test_a_reload_of_nginx_leaves_sockets_as_long_as_silence_would() -> None:
-    left = seconds(directive("nginx.conf", "worker_shutdown_timeout"))
-
-    assert left >= seconds(directive("websocket-timeouts.conf", "proxy_read_timeout"))
-
-
-def test_the_image_alone_has_the_same_timeouts_as_the_stack() -> None:
-    environment = COMPOSE["services"]["app"]["environment"]
-    for name in ("PRONGHORN_TIMEOUT_KEEP_ALIVE", "PRONGHORN_TIMEOUT_GRACEFUL_SHUTDOWN"):
-        assert f"{name}={environment[name]}" in DOCKERFILE
 
 
 # ---- Connections ----------------------------------------------------------------------------------------------------
