@@ -21,8 +21,12 @@ from pronghorn.config import OPTIONS
 ROOT: Final = Path(__file__).resolve().parent.parent
 
 _UNITS: Final = {
-    "ms": 0.001, "s": 1.0, "h": 3600.0, "d": 86_400.0,
-    "k": 2.0**10, "g": 2.0**30,
+    "ms": 0.001,
+    "s": 1.0,
+    "h": 3600.0,
+    "d": 86_400.0,
+    "k": 2.0**10,
+    "g": 2.0**30,
 }
 _MINUTES: Final = 60.0
 _MEGABYTES: Final = 2.0**20
