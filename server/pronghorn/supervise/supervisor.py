@@ -299,6 +299,8 @@ class Supervisor:
             self._family.preloader = process
             return
         self._ever_ready = True
+        if process.reopens:
+            process.signal(signal.SIGUSR1)
         if self._predecessor is not None:
             self._predecessor.succeed()
             self._predecessor = None
@@ -509,9 +511,10 @@ class Supervisor:
         reopen()
         self._admin.reopen_logs()
         for process in self._family.workers.values():
-            if (
-                process.phase is not Phase.STARTING
-            ):  # one that starts opens its files in any case, and may not know the signal yet
+            if process.phase is Phase.STARTING:
+                # It may have opened its files already, and may not know the signal yet.
+                process.reopens = True
+            else:
                 process.signal(signal.SIGUSR1)
 
 
