@@ -129,11 +129,11 @@ take_back() {
     step "Slot $(slot_of "$new") is given up" in_both_slots $back "$new" || true
 }
 
-# The newest version into a slot, in the place of what was there.
+# The newest version into a slot, in the place of what was there. Its static files are published before it starts: not with --no-deps,
+# which besides makes another container than `up` would, so that the next `up` would make it again.
 fill() {
-    step "Static files of the new version" docker compose run --rm --no-deps -T static
     step "Emptying slot $(slot_of "$1")" in_both_slots rm --force --stop "$1"
-    step "Starting slot $(slot_of "$1")" in_both_slots up --detach --no-deps --no-build "$1"
+    step "Starting slot $(slot_of "$1")" in_both_slots up --detach --no-build "$1"
 }
 
 deploy() {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import os
 import subprocess
 import sys
@@ -262,10 +263,9 @@ def test_there_is_nothing_to_go_back_to_after_a_deploy_that_failed(deployed: Dep
 
 def test_two_at_once_are_one(deployed: Deployed) -> None:
     path = Path(os.environ.get("TMPDIR", "/tmp")) / f"pronghorn-deploy-{deployed.stack.project}.lock"
-    with subprocess.Popen(["flock", path, "sleep", "600"]) as holder:
-        until(lambda: subprocess.run(["flock", "--nonblock", path, "true"], check=False).returncode, "the lock")
+    with path.open("a") as turn:
+        fcntl.flock(turn, fcntl.LOCK_EX)
         done = deployed.deploy("2")
-        holder.kill()
     assert done.returncode == 1
     assert "error: somebody else deploys" in done.stdout
 
@@ -286,7 +286,8 @@ def kill_the_server(deployed: Deployed) -> None:
 
 def restart(*services: str) -> Callable[[Deployed], None]:
     def doing(deployed: Deployed) -> None:
-        docker("restart", *(deployed.stack.container(service) for service in services))
+        # nginx waits for open WebSockets as long as it may.
+        docker("restart", "--time", "3", *(deployed.stack.container(service) for service in services))
 
     return doing
 
@@ -311,9 +312,31 @@ async def test_an_accident_is_over_when_all_run_again(
         assert row.sent > len(row.failures), row
 
 
-def test_up_ends_in_the_first_slot_whichever_is_live(deployed: Deployed) -> None:
-    """As with a volume from before there were slots, in which the socket had another name."""
-    assert deployed.deploy("2").returncode == 0
-    assert deployed.live == "app-green"
-    deployed.script("up")
+async def test_up_ends_in_the_first_slot_whichever_is_live(deployed: Deployed, table: Table) -> None:
+    """With a build, of nothing new."""
+    done = await asyncio.to_thread(deployed.deploy, "2")
+    assert (done.returncode, deployed.live) == (0, "app-green"), done.stdout
+    async with deployed.load() as rows:
+        done = await asyncio.to_thread(deployed.script, "up")
+    table.add("make up while the other slot is live", rows)
+    assert done.returncode == 0, done.stdout
+    assert failures(rows) == {}
     assert (deployed.live, deployed.version(), deployed.running()) == ("app", "1", ["app"])
+
+
+def test_up_mends_a_volume_from_before_there_were_slots(deployed: Deployed) -> None:
+    """There the socket itself was app.sock, and when its server stopped there was nothing."""
+    deployed.stack.execute("app", "rm", "/run/pronghorn/app.sock")
+    until(lambda: not deployed.answers(), "the end of what nginx had open")
+    done = deployed.script("up")
+    assert done.returncode == 0, done.stdout
+    assert deployed.version() == "1"
+
+
+def test_a_deploy_builds(deployed: Deployed, tmp_path: Path) -> None:
+    """Without --no-build: what the folder of the application has become."""
+    (tmp_path / "main.py").write_text(f'{MAIN}\n\nVERSION = "3"\n')
+    done = deployed.script("deploy", APP_SOURCE=str(tmp_path), PRONGHORN_IMAGE=f"{deployed.image}-built")
+    docker("image", "rm", "--force", f"{deployed.image}-built")
+    assert done.returncode == 0, done.stdout
+    assert (deployed.live, deployed.version()) == ("app-green", "3")

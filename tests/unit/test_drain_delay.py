@@ -11,13 +11,14 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.admin import FREE, AdminListener
 from tests.support.process import ServerProcess, serving
 from tests.support.service_manager import Manager
-from tests.support.ws import opened
+from tests.support.ws import WsClient
 
 ROOT = Path(__file__).resolve().parents[2]
 SERVED = ("--app-dir", str(ROOT / "tests/support"), "--health-path", "/healthz")
-LONG = (*SERVED, "--drain-delay", "300")
+LONG = (*SERVED, "--drain-delay", "300", "--timeout-keep-alive", "300")
 #: One process, and a supervisor with several.
 WAYS = pytest.mark.parametrize("way", [(), ("--workers", "2"), ("--workers", "2", "--preload")], ids=" ".join)
 ANNOUNCED = " in 300 s"
@@ -44,7 +45,7 @@ def test_it_serves_on_and_each_answer_is_the_last(
 ) -> None:
     where = ("--uds", str(socket_path)) if kind == "unix" else ("--port", "0")
     with serving(tmp_path, "served:app", *LONG, *way, *where) as server, server.connect() as kept:
-        assert kept.get("/").headers.get("connection") != "close"
+        assert kept.get("/")["connection"] is None
         announce(server)
         until_closing(server)
         # On a connection from before, and on one that is new.
@@ -107,10 +108,9 @@ def test_a_worker_that_comes_late_is_told(tmp_path: Path) -> None:
 
 def test_a_websocket_may_come_and_stays_until_the_drain(tmp_path: Path) -> None:
     with serving(tmp_path, "tests.support.ws_served:app", "--app-dir", str(ROOT), *LONG[2:]) as server:
-        server.connect().close()
-        server.send_signal(signal.SIGTERM)
-        server.stderr.wait_for(ANNOUNCED)
-        with opened(server, "/") as client:
+        announce(server)
+        with WsClient(server.connect(), target="/") as client:
+            assert client.open, client.response
             client.send("still here")
             assert client.receive() == "still here"
             server.send_signal(signal.SIGTERM)
@@ -137,15 +137,10 @@ def test_a_service_manager_hears_of_it_at_once(tmp_path: Path, short_path: Path,
 
 
 def test_the_admin_listener_says_that_nobody_should_come(tmp_path: Path) -> None:
-    with serving(tmp_path, "served:app", *LONG, "--workers", "2", "--admin", "127.0.0.1:0") as server:
-        port = int(server.stderr.wait_for("Admin listener on").rpartition(":")[2].rstrip("/"))
-        with server.connect(port=port) as client:
-            assert client.get("/readyz").status == 200
+    with serving(tmp_path, "served:app", *LONG, "--workers", "2", *FREE) as server:
+        admin = AdminListener(server)
+        admin.until("/readyz", 200)
         announce(server)
-        with server.connect(port=port) as client:
-            while (response := client.get("/readyz?verbose")).status == 200:
-                pass
-            assert response.status == 503
-            assert "draining" in response.text
+        assert "draining" in admin.until("/readyz?verbose", 503)
         server.send_signal(signal.SIGTERM)
         assert server.wait() == -signal.SIGTERM
