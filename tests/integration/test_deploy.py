@@ -225,7 +225,10 @@ async def test_a_rollback_loses_nothing(deployed: Deployed, table: Table) -> Non
 
 @pytest.mark.parametrize(
     ("version", "settings", "told"),
-    [("crashing", {}, "this version is broken"), ("waiting", {"DEPLOY_TIMEOUT": "5"}, "Waiting for application")],
+    [
+        ("crashing", {}, "this version is broken"),
+        ("waiting", {"DEPLOY_TIMEOUT": "5"}, "Waiting for application"),
+    ],
 )
 async def test_a_version_that_never_serves_is_not_noticed(
     deployed: Deployed, table: Table, version: str, settings: dict[str, str], told: str

@@ -119,7 +119,9 @@ def test_a_websocket_may_come_and_stays_until_the_drain(tmp_path: Path) -> None:
 
 
 @WAYS
-def test_a_service_manager_hears_of_it_at_once(tmp_path: Path, short_path: Path, way: tuple[str, ...]) -> None:
+def test_a_service_manager_hears_of_it_at_once(
+    tmp_path: Path, short_path: Path, way: tuple[str, ...]
+) -> None:
     manager = Manager(f"{short_path}/notify")
     with (
         manager.sock,
