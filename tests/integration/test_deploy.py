@@ -163,18 +163,25 @@ class Deployed:
 
 @pytest.fixture(scope="module")
 def deployed(
-    images: Built, stack: Stack, pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory
+    images: Built, pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Deployed]:
-    """A stack of its own, and images of its other versions; `stack` is what built the first one."""
+    """A stack of its own, and images of its other versions.
+
+    Its own images too: Compose puts the project's name into what it builds, so that `up` would find those of another one outdated.
+    """
     name = new_name()
     folder: Path = tmp_path_factory.mktemp("versions")
-    for version, end in VERSIONS.items():
-        (folder / "main.py").write_text(f"{MAIN}\n\n{end}\n")
-        (folder / "Dockerfile").write_text(f"FROM {images.names[0]}\nCOPY main.py /app/main.py\n")
-        docker("build", "--quiet", "--tag", f"{name}-{version}", str(folder))
-    with project(name, images.variables, build=False) as second, shown_on_failure(pytestconfig, second):
+    own = {"PRONGHORN_IMAGE": f"{name}-1", "PRONGHORN_NGINX_IMAGE": f"{name}-nginx"}
+    with (
+        project(name, {**images.variables, **own}, build=True) as second,
+        shown_on_failure(pytestconfig, second),
+    ):
+        for version, end in VERSIONS.items():
+            (folder / "main.py").write_text(f"{MAIN}\n\n{end}\n")
+            (folder / "Dockerfile").write_text(f"FROM {name}-1\nCOPY main.py /app/main.py\n")
+            docker("build", "--quiet", "--tag", f"{name}-{version}", str(folder))
         yield Deployed(second, name)
-    docker("image", "rm", "--force", *(f"{name}-{version}" for version in VERSIONS))
+    docker("image", "rm", "--force", *own.values(), *(f"{name}-{version}" for version in VERSIONS))
 
 
 def failures(rows: list[Row]) -> dict[str, list[str]]:
@@ -319,10 +326,14 @@ async def test_up_ends_in_the_first_slot_whichever_is_live(deployed: Deployed, t
     """With a build, of nothing new."""
     done = await asyncio.to_thread(deployed.deploy, "2")
     assert (done.returncode, deployed.live) == (0, "app-green"), done.stdout
+    nginx = deployed.stack.inspect("nginx")
     async with deployed.load() as rows:
         done = await asyncio.to_thread(deployed.script, "up")
     table.add("make up while the other slot is live", rows)
     assert done.returncode == 0, done.stdout
+    after = deployed.stack.inspect("nginx")
+    # Otherwise it is not the slots that are looked at.
+    assert (after["Id"], after["Image"]) == (nginx["Id"], nginx["Image"]), done.stdout
     assert failures(rows) == {}
     assert (deployed.live, deployed.version(), deployed.running()) == ("app", "1", ["app"])
 
