@@ -140,5 +140,5 @@ ENV PRONGHORN_APP=main:app \
 USER 10001:10000
 STOPSIGNAL SIGTERM
 # Every half second until it first answers, so that what waits for it starts at once; then every ten.
-HEALTHCHECK --start-period=60s --start-interval=0.5s --interval=10s --timeout=5s --retries=3 CMD ["pronghorn", "healthcheck"]
+HEALTHCHECK --start-period=60s --start-interval=0.5s --interval=10s --timeout=5s --retries=3 CMD ["pronghorn", "healthcheck", "--timeout", "4"]
 CMD ["pronghorn"]

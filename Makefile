@@ -27,7 +27,7 @@ observability: ## The same with Prometheus, its alerts, and Grafana (docs/observ
 	@COMPOSE_PROFILES=observability scripts/stack up
 
 .PHONY: deploy
-deploy: ## Put the newest version in the place of the one that serves, without losing a request (APP=folder: your application)
+deploy: ## Put the newest version in the place of the one that serves, and lose no request (APP=folder)
 	@scripts/stack deploy
 
 .PHONY: rollback

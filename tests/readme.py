@@ -45,7 +45,11 @@ def commands(kind: str) -> list[str]:
     return [command for block in blocks() if block.kind == kind for command in block.commands]
 
 
+def python_blocks() -> list[str]:
+    """What the page shows in Python: an application with FastAPI, settings of Django, and the application that it then serves."""
+    return re.findall(r"^```python\n(.*?)^```$", README.read_text(), re.MULTILINE | re.DOTALL)
+
+
 def python_block() -> str:
-    """The application the page shows: its one block of Python."""
-    (body,) = re.findall(r"^```python\n(.*?)^```$", README.read_text(), re.MULTILINE | re.DOTALL)
-    return str(body)
+    """The application that the page serves."""
+    return python_blocks()[-1]

@@ -246,7 +246,8 @@ def _healthcheck(words: Sequence[str]) -> None:
         raise misuse(HEALTHCHECK, f"{_LIVE} and {_READY} are two questions, ask one")
     question = _LIVE if _LIVE in switches else _READY if _READY in switches else None
     seconds = _TIMEOUT.read_text(flags.pop("timeout", "5"), None)
-    target = _target(flags, question)
+    chosen = "admin" not in flags and not flags.keys().isdisjoint(_PUBLIC)
+    target = _target(resolve(flags, os.environ, Path.cwd()), flags, question, public=chosen)
     from pronghorn.observe.probe import probe  # noqa: PLC0415  # not before the arguments are known to be good
 
     ok, line = probe(**target, timeout=seconds)
@@ -255,11 +256,12 @@ def _healthcheck(words: Sequence[str]) -> None:
         raise SystemExit(1)
 
 
-def _target(flags: dict[str, Any], question: str | None) -> dict[str, Any]:
-    """Where the server with this environment answers the question; UsageError if that cannot be told."""
-    found = resolve(flags, os.environ, Path.cwd())
+def _target(
+    found: Resolution, flags: dict[str, Any], question: str | None, *, public: bool = False
+) -> dict[str, Any]:
+    """Where the server with these options answers the question; UsageError if that cannot be told. `public`: not on --admin."""
     admin = found.values["admin"]
-    if admin is not None and ("admin" in flags or flags.keys().isdisjoint(_PUBLIC)):
+    if admin is not None and not public:
         if not admin.uds and admin.port == 0:
             raise _any_port("--admin")
         return {"host": admin.host, "port": admin.port, "uds": admin.uds or None, "path": _PATHS[question]}
@@ -280,16 +282,17 @@ def _any_port(option: str) -> UsageError:
 
 def _public_target(found: Resolution, flags: dict[str, Any]) -> dict[str, Any]:
     values = found.values
+    uds = values["uds"]
     if "uds" not in flags and not flags.keys().isdisjoint({"host", "port"}):
-        values["uds"] = None
-    elif values["uds"] is None and values["fd"] is not None:
+        uds = None
+    elif uds is None and values["fd"] is not None:
         raise UsageError(
             "where that descriptor listens is not known here",
             option="--fd",
             source=found.sources["fd"],
             hint="Give --uds, or --host and --port",
         )
-    if values["uds"] is None and values["port"] == 0:
+    if uds is None and values["port"] == 0:
         raise _any_port("--port")
     if values["health_path"] is None:
         raise UsageError(
@@ -300,7 +303,7 @@ def _public_target(found: Resolution, flags: dict[str, Any]) -> dict[str, Any]:
     return {
         "host": values["host"],
         "port": values["port"],
-        "uds": values["uds"],
+        "uds": uds,
         "path": values["health_path"],
         "tls": values["ssl_certfile"] is not None or values["ssl_context_factory"] is not None,
     }
@@ -345,12 +348,15 @@ def _doctor(words: Sequence[str]) -> None:
     from pronghorn.doctor import checks, finding  # noqa: PLC0415
     from pronghorn.doctor.nginx import Nginx  # noqa: PLC0415
     from pronghorn.doctor.patient import Patient  # noqa: PLC0415
+    from pronghorn.observe.probe import probe  # noqa: PLC0415
 
+    timeout = _TIMEOUT.read_text(own["timeout"] or "5", None)
     patient = Patient(
         values=found.values,
+        ask=lambda: probe(**_target(found, flags, None), timeout=timeout),
         nginx=None if own["nginx"] is None else Nginx.parse(_text_of(own["nginx"])),
         stop_grace=None if own["stop_grace"] is None else _STOP_GRACE.read_text(own["stop_grace"], None),
-        timeout=_TIMEOUT.read_text(own["timeout"] or "5", None),
+        timeout=timeout,
     )
     findings = [finding.warning("options", text, "") for text in found.warnings] + checks.examine(patient)
     _write((finding.as_json if "--json" in switches else finding.as_text)(findings), sys.stdout)

@@ -65,3 +65,16 @@ def test_thousands_of_ignored_upgrades_in_one_read(parser: str) -> None:
     maker(parser)(inbound).feed(request * 3000)
     assert inbound.error is None
     assert inbound.complete == [True] * 3000
+
+
+@pytest.mark.parametrize("parser", sorted(PARSERS))
+def test_what_is_ahead_of_an_unfinished_head_is_no_part_of_it(parser: str) -> None:
+    """A read ends where it likes: a head is not too large because it comes behind many others."""
+    request = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+    inbound = Recorded()
+    made = maker(parser)(inbound)
+    for _ in range(2):
+        made.feed(request * 4000 + request[:10])
+        made.feed(request[10:])
+    assert inbound.error is None
+    assert inbound.complete == [True] * 8002

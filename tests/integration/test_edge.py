@@ -152,7 +152,7 @@ def test_static_files_come_compressed_as_they_are(
 ) -> None:
     answer = curl("2", f"{stack.tls_url}{HASHED}", "--header", f"Accept-Encoding: {accepted}")
 
-    assert answer.body == (ROOT / f"tests/integration/nginx{HASHED}{suffix}").read_bytes()
+    assert answer.body == (ROOT / f"tests/integration/app{HASHED}{suffix}").read_bytes()
     assert answer.all("content-encoding") == encoding
     assert answer["content-type"] == "text/css"
     assert "Accept-Encoding" in answer.all("vary")

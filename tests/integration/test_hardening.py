@@ -97,7 +97,9 @@ def test_the_admin_listener_is_for_the_containers_and_published_nowhere(stack: S
 def test_the_health_check_asks_it(stack: Stack) -> None:
     told = stack.execute("app", "pronghorn", "healthcheck")
     assert told == "healthy: http://127.0.0.1:9464 answered 200 ok to /readyz?exclude=limit\n"
-    assert stack.inspect("app")["Config"]["Healthcheck"]["Test"] == ["CMD", "pronghorn", "healthcheck"]
+    assert stack.inspect("app")["Config"]["Healthcheck"]["Test"] == [
+        *("CMD", "pronghorn", "healthcheck", "--timeout", "4")
+    ]
     assert stack.execute("app", "pronghorn", "healthcheck", "--live").startswith("healthy: ")
 
 

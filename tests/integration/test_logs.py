@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 import json
-import time
+import re
 from typing import Any
 
 import httpx
 
-from tests.integration.stack import Stack
+from tests.integration.stack import Stack, until
 
 SHARED = {"time", "level", "logger", "message", "client", "method", "path", "query", "protocol", "status"}
 SHARED |= {"bytes_in", "bytes_out", "duration_ms", "request_id"}
 
 
 def line_of(stack: Stack, service: str, request_id: str) -> dict[str, Any]:
-    """The one line with that id; it is written after the answer was, so it may be a moment late."""
-    for _ in range(100):
+    """The one access line with that id; it is written after the answer was, so it may be a moment late."""
+
+    def written() -> list[dict[str, Any]]:
         lines = [line for line in stack.log_records(service) if line.get("request_id") == request_id]
-        if lines:
-            [line] = lines
-            return line
-        time.sleep(0.05)
-    raise AssertionError(f"{service} never logged {request_id}")
+        return [line for line in lines if line["logger"].endswith(".access")]
+
+    [line] = until(written, f"the line of {request_id} in the log of {service}")
+    return line
 
 
 def test_one_id_joins_the_two_lines(stack: Stack, client: httpx.Client) -> None:
@@ -84,6 +84,40 @@ def test_what_the_application_logs_warns_and_raises_is_json(stack: Stack, client
         "ZeroDivisionError: division by zero"
     )
     assert said["Exception in ASGI application"]["exception"].endswith("LookupError: let through")
+
+
+# Asks for the metrics in the format that has exemplars.
+OPENMETRICS = """
+import urllib.request
+headers = {"Accept": "application/openmetrics-text"}
+print(urllib.request.urlopen(urllib.request.Request("http://127.0.0.1:9464/metrics", None, headers)).read().decode())
+"""
+
+
+def test_one_request_is_followed_by_its_id(stack: Stack, client: httpx.Client) -> None:
+    """The client's answer, nginx's line, the server's line, the application's own record, and the exemplar in the metrics."""
+
+    def followed() -> str:
+        """The id of a request, once it is that of an exemplar: each bucket takes another one once a second."""
+        name = client.get("/talk").headers["x-request-id"]
+        metrics = stack.execute("app", "python3", "-c", OPENMETRICS)
+        shown = rf'^pronghorn_request_duration_seconds_bucket.* # {{request_id="{name}"}} \d'
+        return name if re.search(shown, metrics, re.MULTILINE) else ""
+
+    name = until(followed, "an exemplar")
+    outer, inner = (line_of(stack, service, name) for service in ("nginx", "app"))
+    said = [record for record in stack.log_records("app") if record.get("request_id") == name]
+
+    assert (outer["path"], outer["status"]) == (inner["path"], inner["status"]) == ("/talk", 500)
+    assert outer["duration_ms"] >= 0
+    assert inner["first_byte_ms"] <= inner["duration_ms"]
+    assert [record["logger"] for record in said] == [
+        "shop",
+        "py.warnings",
+        "pronghorn.error",
+        "pronghorn.access",
+    ]
+    assert {record["worker"] for record in said if "worker" in record} == {inner["worker"]}
 
 
 def test_health_checks_of_nginx_are_not_logged(stack: Stack) -> None:

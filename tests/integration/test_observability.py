@@ -174,7 +174,7 @@ def test_only_what_one_looks_at_is_published_and_only_on_loopback(watched: Watch
 
     assert published == {
         "app": set(),
-        "nginx": {("8080/tcp", "127.0.0.1")},
+        "nginx": {(port, "127.0.0.1") for port in ("8080/tcp", "8443/tcp", "8443/udp")},
         "nginx-exporter": set(),
         "prometheus": {("9090/tcp", "127.0.0.1")},
         "alertmanager": {("9093/tcp", "127.0.0.1")},

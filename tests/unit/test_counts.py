@@ -7,6 +7,9 @@ import fcntl
 import logging
 import multiprocessing
 import os
+import signal
+import subprocess
+import sys
 import zlib
 from pathlib import Path
 from typing import Any
@@ -14,7 +17,7 @@ from typing import Any
 import pytest
 
 from pronghorn.errors import UsageError
-from pronghorn.observe import metrics, slots
+from pronghorn.observe import metrics, output, slots
 from pronghorn.observe.counts import Counts, code_class
 from pronghorn.observe.reading import Reading
 from tests.support.counted import Clock, exchange, observer, process
@@ -132,6 +135,71 @@ def test_a_folder_of_our_own_goes_when_it_is_closed() -> None:
     (folder.path / "counter_0.db").touch()
     folder.close()
     assert not folder.path.exists()
+
+
+# Makes a folder of its own so many times, and is killed with the last one.
+MAKES = """
+import os, signal, sys
+from pronghorn.observe import slots
+
+for _ in range(int(sys.argv[1])):
+    folder = slots.directory(None)
+    slots.take(folder.path)
+    print(folder.path, flush=True)
+    folder.close()
+folder = slots.directory(None)
+print(folder.path, flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_what_a_killed_server_has_left_goes_when_the_next_one_starts() -> None:
+    done = subprocess.run([sys.executable, "-c", MAKES, "0"], stdout=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == -signal.SIGKILL
+    with contextlib.closing(slots.directory(None)), contextlib.closing(slots.directory(None)) as another:
+        assert another.path.exists()
+        assert not Path(done.stdout.strip()).exists()
+
+
+def test_those_who_make_theirs_at_the_same_time_lose_none() -> None:
+    """Each looks for deserted folders while the others are between making one and having it."""
+    with contextlib.ExitStack() as stack:
+        makers = [
+            stack.enter_context(
+                subprocess.Popen(
+                    [sys.executable, "-c", MAKES, "100"],
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.PIPE,
+                    text=True,
+                )
+            )
+            for _ in range(3)
+        ]
+        for maker in makers:
+            out, err = maker.communicate()
+            assert (maker.returncode, err, len(out.splitlines())) == (-signal.SIGKILL, "", 101)
+    slots.directory(None).close()
+
+
+def test_only_what_nobody_has_is_deserted(tmp_path: Path) -> None:
+    names = ("pronghorn-dead", "pronghorn-alive", "pronghorn-orphans", "pronghorn-not-ours", "other")
+    for name in names:
+        (tmp_path / name).mkdir()
+        if name != "pronghorn-not-ours":
+            (tmp_path / name / "owner").touch()
+    (tmp_path / "pronghorn-file").touch()
+    (tmp_path / "pronghorn-link").symlink_to(tmp_path / "pronghorn-dead")
+    with (
+        (tmp_path / "pronghorn-alive/owner").open() as owner,
+        process(tmp_path / "pronghorn-orphans", 1),
+    ):
+        fcntl.flock(owner, fcntl.LOCK_EX)
+        assert [path.name for path in slots.deserted(tmp_path)] == ["pronghorn-dead"]
+    assert {path.name for path in slots.deserted(tmp_path)} == {
+        "pronghorn-dead",
+        "pronghorn-alive",
+        "pronghorn-orphans",
+    }
 
 
 def test_a_folder_of_the_users_is_made_and_emptied_and_stays(tmp_path: Path) -> None:
@@ -376,14 +444,24 @@ def test_rare_events_have_their_cells(tmp_path: Path) -> None:
         for code in (1000, 1006, 3001, 4999, 2999, 0):
             counts.meter.websocket_closed(code)
         counts.meter.application_error()
-        counts.meter.log_dropped("stdout", 3)
     reading = Reading.of(tmp_path)
     assert all(reading.total(metrics.LIMITS_HIT, name) == 1 for name in metrics.LIMITS)
     assert all(reading.total(metrics.ERRORS, kind) == 1 for kind in metrics.PROTOCOL_ERRORS)
     closes = {code: count for (code,), count in reading.sums[metrics.CLOSES.name].items() if count}
     assert closes == {"1000": 1, "1006": 1, "3xxx": 1, "4xxx": 1, "other": 2}
     assert reading.total(metrics.APPLICATION_ERRORS) == 1
-    assert reading.total(metrics.LOG_DROPS, "stdout") == 3
+
+
+def test_lines_that_were_lost_go_on_from_those_of_the_last_process(
+    tmp_path: Path, service: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(2):
+        monkeypatch.setattr(output.of("stdout"), "dropped", 3)
+        with Counted(tmp_path) as counts:
+            counts.publish(service, 0.0, 0)
+            counts.publish(service, 0.0, 0)
+    reading = Reading.of(tmp_path)
+    assert reading.total(metrics.LOG_DROPS, "stdout") == 6
     assert reading.total(metrics.LOG_DROPS, "stderr") == 0
 
 

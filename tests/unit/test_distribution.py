@@ -12,8 +12,6 @@ from typing import Any
 import pytest
 import yaml
 
-from pronghorn.config import Config
-
 ROOT = Path(__file__).resolve().parents[2]
 COMPOSE_TEXT = (ROOT / "docker-compose.yml").read_text()
 COMPOSE: dict[str, Any] = yaml.safe_load(COMPOSE_TEXT)
@@ -29,40 +27,7 @@ def directive(file: str, name: str) -> str:
     return str(value)
 
 
-def seconds(value: str | int) -> int:
-    number = re.fullmatch(r"(\d+)(s|h)?", str(value))
-    assert number is not None, value
-    return int(number[1]) * {"h": 3600}.get(number[2], 1)
-
-
-# ---- One table of time ----------------------------------------------------------------------------------------------
-
-
-def test_the_server_keeps_idle_connections_longer_than_nginx_does() -> None:
-    app = COMPOSE["services"]["app"]["environment"]
-
-    assert seconds(directive("upstream.conf", "keepalive_timeout")) < seconds(
-        app["PRONGHORN_TIMEOUT_KEEP_ALIVE"]
-    )
-
-
-@pytest.mark.parametrize("slot", ["app", "app-green"])
-def test_requests_may_finish_before_the_engine_kills(slot: str) -> None:
-    services = COMPOSE["services"]
-    environment = services[slot]["environment"]
-    longest = seconds(environment["PRONGHORN_DRAIN_DELAY"]) + seconds(
-        environment["PRONGHORN_TIMEOUT_GRACEFUL_SHUTDOWN"]
-    )
-
-    # nginx too: their answers go through it.
-    assert longest < seconds(services[slot]["stop_grace_period"])
-    assert longest < seconds(services["nginx"]["stop_grace_period"])
-
-
-def test_a_connection_of_nginx_leads_to_a_slot_no_longer_than_the_next_one_is_watched() -> None:
-    defaults = dict(re.findall(r"^#(DEPLOY_[A-Z]+)=(\d+)$", ENV_EXAMPLE, re.MULTILINE))
-
-    assert seconds(directive("upstream.conf", "keepalive_time")) < seconds(defaults["DEPLOY_WATCH"])
+# ---- Two slots ------------------------------------------------------------------------------------------------------
 
 
 def test_the_slots_differ_in_their_sockets_alone() -> None:
@@ -77,31 +42,6 @@ def test_the_slots_differ_in_their_sockets_alone() -> None:
     assert sockets == ["/run/pronghorn/blue.sock", "/run/pronghorn/green.sock"]
     assert "ln -s blue.sock /run/pronghorn/app.sock" in DOCKERFILE
     assert directive("upstream.conf", "server") == "unix:/run/pronghorn/app.sock"
-
-
-def test_only_where_a_websocket_was_asked_for_nginx_waits_long() -> None:
-    ordinary = seconds(directive("proxy-timeouts.conf", "proxy_read_timeout"))
-    upgraded = seconds(directive("websocket-timeouts.conf", "proxy_read_timeout"))
-
-    assert ordinary == 60
-    # The server's pings are what keeps a socket open, and a stream's comments the stream.
-    assert (Config("main:app").ws_ping_interval or upgraded) < upgraded == 3600
-    [heartbeat] = re.findall(
-        r"^HEARTBEAT = (\d+)$", (ROOT / "examples/sse/main.py").read_text(), re.MULTILINE
-    )
-    assert 2 * int(heartbeat) < ordinary
-
-
-def test_a_reload_of_nginx_leaves_sockets_as_long_as_silence_would() -> None:
-    left = seconds(directive("nginx.conf", "worker_shutdown_timeout"))
-
-    assert left >= seconds(directive("websocket-timeouts.conf", "proxy_read_timeout"))
-
-
-def test_the_image_alone_has_the_same_timeouts_as_the_stack() -> None:
-    environment = COMPOSE["services"]["app"]["environment"]
-    for name in ("PRONGHORN_TIMEOUT_KEEP_ALIVE", "PRONGHORN_TIMEOUT_GRACEFUL_SHUTDOWN"):
-        assert f"{name}={environment[name]}" in DOCKERFILE
 
 
 # ---- Connections ----------------------------------------------------------------------------------------------------

@@ -7,10 +7,11 @@ import datetime as dt
 import io
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,9 @@ from pronghorn.doctor.machine import Machine
 from pronghorn.doctor.nginx import Nginx, seconds, size
 from pronghorn.doctor.patient import Patient
 from pronghorn.errors import UsageError
+from pronghorn.kinds import Address
+from pronghorn.observe import slots
+from pronghorn.observe.counts import Counts
 from tests.support.process import command, running, serving
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -49,12 +53,22 @@ http {
 """
 
 
-def patient(machine: Machine | None = None, nginx: str | None = None, **values: Any) -> Patient:
+def nobody() -> tuple[bool, str]:
+    raise UsageError("there is nobody to ask", hint="Give --admin")
+
+
+def patient(
+    machine: Machine | None = None,
+    nginx: str | None = None,
+    ask: Callable[[], tuple[bool, str]] = nobody,
+    **values: Any,
+) -> Patient:
     """A deployment with these options, the others as they are by default."""
     told: dict[str, Any] = {name: option.fresh_default() for name, option in OPTIONS.items()}
     told["forwarded_allow_ips"] = "127.0.0.1,::1"
     return Patient(
         values=told | {"workers": 1} | values,
+        ask=ask,
         machine=machine or Machine(Path("/nonexistent"), Path("/nonexistent")),
         nginx=None if nginx is None else Nginx.parse(nginx),
         timeout=10,
@@ -119,10 +133,11 @@ def test_sizes(text: str, found: int) -> None:
 
 def test_the_shipped_configuration_is_understood() -> None:
     """All files in one, as `nginx -T` prints them."""
-    files = [ROOT / "nginx/nginx.conf", *sorted((ROOT / "nginx/includes").glob("*.conf"))]
-    nginx = Nginx.parse("\n".join(file.read_text() for file in files))
-    assert nginx.longest_read() > 60
-    assert nginx.largest_body() > 1 << 20
+    nginx = Nginx.parse("\n".join(file.read_text() for file in sorted((ROOT / "nginx").rglob("*.conf"))))
+    assert nginx.knows("unix:/run/pronghorn/app.sock")
+    assert nginx.upstream_keep_alive("unix:/run/pronghorn/app.sock") == 60
+    assert nginx.longest_read() == 3600
+    assert (nginx.largest_body(), nginx.largest_head()) == (64 << 20, 64 << 10)
 
 
 # ---- The socket -----------------------------------------------------------------------------------------------------
@@ -417,6 +432,67 @@ def test_more_workers_than_processors() -> None:
     assert [kind for kind, _ in verdicts(checks.workers(patient(workers="auto")))] == ["ok"]
 
 
+# ---- Health and metrics ---------------------------------------------------------------------------------------------
+
+
+def test_health_is_what_the_healthcheck_says() -> None:
+    assert verdicts(checks.health(patient(ask=lambda: (True, "healthy")))) == [("ok", "healthy")]
+    assert only(checks.health(patient(ask=lambda: (False, "unhealthy"))), "bad") == "unhealthy"
+    assert only(checks.health(patient()), "unknown") == "there is nobody to ask"
+
+
+def own(found: Iterator[Finding]) -> Iterator[Finding]:
+    """Without what other servers of this machine have left in its memory."""
+    return (finding for finding in found if "was killed" not in finding.text)
+
+
+def test_nobody_counts_where_nobody_could_read_it() -> None:
+    assert verdicts(checks.metrics(patient())) == []
+
+
+def test_a_folder_of_numbers_that_is_right(laid: Laid, tmp_path: Path) -> None:
+    laid.write(
+        "self/mountinfo", f"1 1 0:1 / / rw - ext4 d rw\n2 1 0:2 / {tmp_path} rw shared:1 - tmpfs t rw\n"
+    )
+    numbers = tmp_path / "numbers"
+    numbers.mkdir()
+    (numbers / "worker-1.counts").touch()
+    with contextlib.closing(Counts(numbers)):
+        found = verdicts(own(checks.metrics(patient(laid.machine, metrics_dir=str(numbers)))))
+    assert found == [("ok", f"{numbers} has 2 count files, 1 of processes that live")]
+
+
+def test_a_folder_of_numbers_on_a_disk_where_nobody_counts(laid: Laid, tmp_path: Path) -> None:
+    laid.write("self/mountinfo", "1 1 0:1 / / rw - ext4 d rw\n2 1 0:2 / /proc rw - proc p rw\n")
+    found = list(own(checks.metrics(patient(laid.machine, metrics_dir=str(tmp_path)))))
+    assert "is on ext4" in only(iter(found), "warning")
+    assert "0 of processes that live" in only(iter(found), "bad")
+
+
+def test_a_folder_of_numbers_is_found_by_who_writes_there(laid: Laid, tmp_path: Path) -> None:
+    asked = patient(laid.machine, admin=Address("127.0.0.1", 9464))
+    assert "cannot be seen" in only(checks.metrics(asked), "unknown")
+    numbers = tmp_path / "numbers"
+    (laid.proc / "8/fd/7").symlink_to(f"{numbers}/worker-0.counts (deleted)")
+    assert "is gone" in only(checks.metrics(asked), "bad")
+    numbers.mkdir()
+    with contextlib.closing(Counts(numbers)):
+        assert ("ok", f"{numbers} has 1 count files, 1 of processes that live") in verdicts(
+            checks.metrics(asked)
+        )
+
+
+def test_what_a_killed_server_has_left() -> None:
+    left = slots.home() / f"pronghorn-left-{os.getpid()}"
+    left.mkdir()
+    (left / "owner").touch()
+    try:
+        found = [one.text for one in checks.metrics(patient(metrics_dir=str(left)))]
+    finally:
+        shutil.rmtree(left)
+    assert f"a server that was killed has left {left}" in found
+
+
 # ---- Clock and certificate ------------------------------------------------------------------------------------------
 
 
@@ -533,6 +609,16 @@ def test_a_sound_deployment(folder: Path) -> None:
         assert f"{path} is listened on by process" in said
         assert "80 s, longer than the 75 s of nginx" in said
         assert "0 bad" in said.splitlines()[-1]
+
+
+def test_health_is_asked_of_the_admin_listener(folder: Path) -> None:
+    """Which is told by the environment, as the healthcheck has it; though a flag says where the application is."""
+    path = str(folder / "app.sock")
+    words = ("--uds", path, *SOUND, "--admin", f"unix:{folder}/admin.sock", "--workers", "2")
+    with serving(folder, "served:app", "--app-dir", SUPPORT, *words):
+        _, said = doctor(folder, *words)
+    assert "admin.sock answered 200" in said
+    assert "3 count files, 3 of processes that live" in said
 
 
 def test_a_deployment_with_its_server_gone(folder: Path) -> None:

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.readme import KINDS, Block, blocks, commands, python_block
+from tests.readme import KINDS, Block, blocks, commands, python_block, python_blocks
+from tests.support.process import serving
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -59,8 +60,8 @@ def test_a_command_that_ends_by_itself(command: str) -> None:
 def test_a_command_that_serves(command: str, make_port: Callable[[], int], short_path: Path) -> None:
     (short_path / "main.py").write_text(python_block())
     port = make_port()
-    # The page's own port may be taken on this machine; everything else is as printed.
-    command = command.replace("9000", str(port))
+    # The page's own ports may be taken on this machine; everything else is as printed.
+    command = command.replace("9000", str(port)).replace("9464", str(make_port()))
     with subprocess.Popen(
         f"exec env {command}",
         shell=True,
@@ -97,6 +98,23 @@ def ask(port: int, uds: Path) -> tuple[int, bytes]:
         return response.status, response.read()
     finally:
         connection.close()
+
+
+def test_the_lines_of_a_fastapi_application(free_port: int, tmp_path: Path) -> None:
+    fastapi, _, _ = python_blocks()
+    with serving(tmp_path, fastapi) as server:
+        assert server.get("/").json() == {"hello": "world"}
+
+
+def test_the_lines_of_djangos_settings_are_those_of_the_example() -> None:
+    """Which is built and served, static files and all, in tests/integration/test_applications.py."""
+    _, settings, _ = python_blocks()
+    example = (ROOT / "examples/django/project/settings.py").read_text()
+    lines = re.findall(r"^STATIC_.*$", settings, re.MULTILINE)
+    assert len(lines) == 2
+    for part in (*lines, '"django.contrib.staticfiles"', "ManifestStaticFilesStorage"):
+        assert part in settings
+        assert part in example
 
 
 def test_what_the_first_server_prints_is_what_the_page_shows(free_port: int, tmp_path: Path) -> None:

@@ -40,7 +40,13 @@ def client(server: ServerProcess) -> Iterator[Client]:
 def test_a_complete_response_has_a_length_and_the_default_headers(client: Client) -> None:
     response = client.get("/")
     assert response.line == "HTTP/1.1 200 OK"
-    assert [name for name, _ in response.headers] == ["content-type", "date", "server", "content-length"]
+    assert [name for name, _ in response.headers] == [
+        "content-type",
+        "date",
+        "server",
+        "x-request-id",
+        "content-length",
+    ]
     assert (response["content-length"], response["server"], response.text) == ("5", "pronghorn", "hello")
 
 

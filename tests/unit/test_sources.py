@@ -82,6 +82,7 @@ def test_every_option_can_come_from_a_variable_a_table_and_a_flag(folder: Path) 
         "log_config": __file__,
         "log_format": "json",
         "access_log": "false",
+        "request_id": "false",
         "use_colors": "true",
         "timeout_keep_alive": "1",
         "timeout_header": "1",

@@ -15,7 +15,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
-from pronghorn.observe import probe
+from pronghorn.errors import UsageError
+from pronghorn.observe import probe, slots
 from pronghorn.supervise import cpus
 
 from . import certificate
@@ -33,6 +34,8 @@ _NGINX_KEEP_ALIVE: Final = 60.0
 # Descriptors below which a burst of connections is refused; and the part of any number of them that leaves no room for one.
 _FEW_FILES: Final = 4096
 _NEARLY_ALL: Final = 0.8
+# File systems that no disk is behind.
+_IN_MEMORY: Final = frozenset({"tmpfs", "ramfs"})
 
 
 def socket(patient: Patient) -> Iterator[Finding]:
@@ -134,19 +137,12 @@ def _group_name(gid: int) -> str:
 
 
 def health(patient: Patient) -> Iterator[Finding]:
-    """Whether the server answers, and says that it is ready."""
-    values = patient.values
-    if values["health_path"] is None:
-        yield unknown("health", "there is no health path", "Give --health-path /healthz")
+    """Whether the server answers, and says that it is ready: on its admin listener, where there is one."""
+    try:
+        healthy, line = patient.ask()
+    except UsageError as exc:
+        yield unknown("health", exc.message, exc.hint or "")
         return
-    healthy, line = probe.probe(
-        host=values["host"],
-        port=values["port"],
-        uds=values["uds"],
-        path=values["health_path"],
-        timeout=patient.timeout,
-        tls=_speaks_tls(patient),
-    )
     if healthy:
         yield ok("health", line)
     else:
@@ -347,6 +343,59 @@ def descriptors(patient: Patient) -> Iterator[Finding]:
             yield ok("descriptors", text)
 
 
+def metrics(patient: Patient) -> Iterator[Finding]:
+    """The folder of the count files: where processes that live write, in memory; and what killed servers have left beside it."""
+    values = patient.values
+    if not (values["metrics"] or values["admin"] or values["metrics_dir"]):
+        return
+    written = patient.count_files
+    if values["metrics_dir"]:
+        folder = Path(values["metrics_dir"])
+    elif written:
+        folder = written[0].parent
+    else:
+        yield unknown(
+            "metrics",
+            f"where the server at {patient.where} keeps its numbers cannot be seen",
+            "Ask on the same machine, in the same container, as the same user or root",
+        )
+        return
+    if not folder.is_dir():
+        yield bad(
+            "metrics",
+            f"{folder} is gone, and what is counted with it",
+            "Restart the server, and keep whoever cleans up away from there",
+        )
+        return
+    yield from _writable(folder, patient)
+    counts = [lives for _, lives in slots.living(folder)]
+    text = f"{folder} has {len(counts)} count files, {sum(counts)} of processes that live"
+    if not any(counts):
+        yield bad("metrics", text, "Start the server, or see that both name the same --metrics-dir")
+    else:
+        yield ok("metrics", text)
+    for left in slots.deserted(slots.home()):
+        yield warning(
+            "metrics", f"a server that was killed has left {left}", "The next one to start removes it"
+        )
+
+
+def _writable(folder: Path, patient: Patient) -> Iterator[Finding]:
+    if not os.access(folder, os.W_OK | os.X_OK):
+        yield bad(
+            "metrics",
+            f"user {os.geteuid()} may not write to {folder}",
+            "Give it to the user of the server",
+        )
+    kind = patient.machine.file_system(folder)
+    if kind is not None and kind not in _IN_MEMORY:
+        yield warning(
+            "metrics",
+            f"{folder} is on {kind}: each number that changes is written to a disk",
+            "Give --metrics-dir a folder on a tmpfs, or none",
+        )
+
+
 def clock(patient: Patient) -> Iterator[Finding]:
     """Logs, certificates and caches live by it."""
     installed = Path(__file__).stat().st_mtime
@@ -412,10 +461,6 @@ def tls(patient: Patient) -> Iterator[Finding]:
             )
 
 
-def _speaks_tls(patient: Patient) -> bool:
-    return patient.values["ssl_certfile"] is not None or patient.values["ssl_context_factory"] is not None
-
-
 CHECKS: Final[tuple[Check, ...]] = (
     socket,
     health,
@@ -424,6 +469,7 @@ CHECKS: Final[tuple[Check, ...]] = (
     sizes,
     workers,
     descriptors,
+    metrics,
     tls,
     clock,
 )

@@ -38,6 +38,26 @@ class Machine:
         found = re.search(r"^Max open files +(\d+)", limits, re.MULTILINE)
         return None if found is None else (used, int(found[1]))
 
+    def opened(self, pid: int) -> Iterator[Path]:
+        """The files that a process has open, by name; one that was removed since has the name it had."""
+        with contextlib.suppress(OSError):
+            for descriptor in (self._proc / str(pid) / "fd").iterdir():
+                with contextlib.suppress(OSError):
+                    yield Path(str(descriptor.readlink()).removesuffix(" (deleted)"))
+
+    def file_system(self, path: Path) -> str | None:
+        """The kind of file system that a path is on: proc_pid_mountinfo(5)."""
+        with contextlib.suppress(OSError):
+            found = ("", "")
+            for line in (self._proc / "self/mountinfo").read_text().splitlines():
+                before, _, after = line.partition(" - ")
+                point = before.split()[4].replace("\\040", " ")
+                # The one mounted last is the one that is seen, and the longest is the nearest.
+                if path.resolve().is_relative_to(point) and len(point) >= len(found[0]):
+                    found = (point, after.split()[0])
+            return found[1] or None
+        return None
+
     def family(self, pid: int) -> list[int]:
         """A process and those that it has started, theirs included."""
         children: dict[int, list[int]] = {}

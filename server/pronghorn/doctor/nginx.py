@@ -73,7 +73,14 @@ class Nginx:
 
     def largest_body(self) -> int:
         """Bytes of the largest request body that some location lets through; 0 is any."""
-        sizes = [size(value) for value in self._values("client_max_body_size") or [_BODY_SIZE]]
+        # Nobody sends a body to where nginx alone leads, such as a page of an error.
+        internal = {one.blocks for one in self.directives if one.name == "internal"}
+        said = [
+            size(one.arguments[0])
+            for one in self.directives
+            if one.name == "client_max_body_size" and one.blocks not in internal
+        ]
+        sizes = said or [size(_BODY_SIZE)]
         return 0 if 0 in sizes else max(sizes)
 
     def largest_head(self) -> int:

@@ -6,7 +6,10 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any
+
+from pronghorn.observe import slots
 
 from .machine import Machine, clock_is_kept, unix_listener
 from .nginx import Nginx
@@ -17,6 +20,8 @@ class Patient:
     """One deployment. `values` are those of `sources.Resolution`; times are in seconds."""
 
     values: Mapping[str, Any]
+    #: What `pronghorn healthcheck` does: whether it is ready, and a line that says so. Raises UsageError if there is nobody to ask.
+    ask: Callable[[], tuple[bool, str]]
     machine: Machine = field(default_factory=Machine)
     #: The configuration of the nginx in front, where it was given.
     nginx: Nginx | None = None
@@ -36,6 +41,14 @@ class Patient:
             return unix_listener(uds, self.timeout) or None
         except OSError:
             return None
+
+    @property
+    def count_files(self) -> list[Path]:
+        """The count files that the processes of the server have open, as far as can be seen."""
+        if self.pid is None:
+            return []
+        opened = (path for pid in self.machine.family(self.pid) for path in self.machine.opened(pid))
+        return [path for path in opened if path.suffix == slots.SUFFIX]
 
     @property
     def behind_proxy(self) -> bool:

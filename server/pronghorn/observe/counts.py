@@ -18,6 +18,7 @@ from typing import Any, Final, Protocol
 
 from . import metrics, slots
 from .metrics import FIELDS, LAYOUT, STATES, WORDS, Metric, cell, cells
+from .output import of
 from .responses import ResponseCounts
 
 _SIZE: Final = WORDS * 8
@@ -56,11 +57,13 @@ class Counts:
         self.number = self._slot.number
         self.words = _mapped(self._slot)
         self.meter = FileMeter(self.words)
+        self._outputs = (of("stdout"), of("stderr"))
         self._published = {
             place: self.words[place]
             for place in (
                 *(cell(metric) for metric in (metrics.CONNECTIONS_TOTAL, metrics.REUSES)),
                 *(cell(metrics.WEBSOCKETS_TOTAL), *cells(metrics.MESSAGES).values()),
+                *(cell(metrics.LOG_DROPS, output.name) for output in self._outputs),
             )
         }
         self._responses: ResponseCounts | None = None
@@ -117,6 +120,7 @@ class Counts:
         since = (
             *(service.accepted, service.reuses, service.accepted_websockets),
             *(service.received_messages, service.sent_messages),
+            *(output.dropped for output in self._outputs),
         )
         for (place, before), count in zip(self._published.items(), since, strict=True):
             self.words[place] = before + count
@@ -197,10 +201,6 @@ class FileMeter:
 
     def application_error(self) -> None:
         self._words[cell(metrics.APPLICATION_ERRORS)] += 1
-
-    def log_dropped(self, stream: str, lines: int) -> None:
-        """So many lines for `stdout` or `stderr` were given up."""
-        self._words[cell(metrics.LOG_DROPS, stream)] += lines
 
 
 def code_class(code: int) -> str:

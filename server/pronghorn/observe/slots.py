@@ -12,6 +12,7 @@ import fcntl
 import itertools
 import os
 import shutil
+import stat
 import tempfile
 import time
 from collections.abc import Iterator
@@ -23,6 +24,10 @@ from pronghorn.errors import UsageError
 WORKER: Final = "worker"
 SUPERVISOR: Final = "supervisor"
 SUFFIX: Final = ".counts"
+
+# A folder of our own: its name, and the file in it whose lock its makers have for as long as one of them lives.
+_PREFIX: Final = "pronghorn-"
+_OWNER: Final = "owner"
 
 # Seconds that somebody who takes a number waits for others who do, or who look. Nobody has a reason to take longer.
 _TURN: Final = 1.0
@@ -65,9 +70,13 @@ def living(folder: Path) -> Iterator[tuple[Path, bool]]:
 def is_taken(path: Path) -> bool:
     """Whether a living process has this count file. Only while it is nobody's turn to take one: see `living`."""
     try:
-        lock = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        return _is_locked(path)
     except OSError:
         return False
+
+
+def _is_locked(path: Path) -> bool:
+    lock = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -103,14 +112,17 @@ def _turn(folder: Path, how: int) -> Iterator[None]:
 class Folder:
     """The folder of the count files: one of our own, which `close` removes, or the user's, which stays."""
 
-    def __init__(self, path: Path, *, own: bool) -> None:
+    def __init__(self, path: Path, owner: int | None = None) -> None:
+        """`owner`: the descriptor whose lock makes it ours."""
         self.path = path
-        self.own = own
+        self._owner = owner
 
     def close(self) -> None:
         """Remove it, if it is ours."""
-        if self.own:
+        if self._owner is not None:
             shutil.rmtree(self.path, ignore_errors=True)
+            os.close(self._owner)
+            self._owner = None
 
 
 def directory(wanted: str | None) -> Folder:
@@ -120,13 +132,7 @@ def directory(wanted: str | None) -> Folder:
     """
     try:
         if wanted is None:
-            memory = "/dev/shm"  # noqa: S108  # the files are in a folder that mkdtemp makes, for us alone
-            return Folder(
-                Path(
-                    tempfile.mkdtemp(prefix="pronghorn-", dir=memory if os.access(memory, os.W_OK) else None)
-                ),
-                own=True,
-            )
+            return _own(home())
         path = Path(wanted)
         path.mkdir(parents=True, exist_ok=True)
         empty(path)
@@ -136,7 +142,39 @@ def directory(wanted: str | None) -> Folder:
             option="--metrics-dir",
             hint="Give a folder that this process may write to",
         ) from None
-    return Folder(path, own=False)
+    return Folder(path)
+
+
+def home() -> Path:
+    """Where folders of our own are made: in memory, if this user may."""
+    memory = "/dev/shm"  # noqa: S108  # the files are in a folder that mkdtemp makes, for us alone
+    return Path(memory if os.access(memory, os.W_OK) else tempfile.gettempdir())
+
+
+def _own(parent: Path) -> Folder:
+    """A new folder. Those of servers that were killed go, for nobody else would remove them."""
+    for path in deserted(parent):
+        shutil.rmtree(path, ignore_errors=True)
+    # It gets the name that others look for when it is locked already: nobody ever finds one that only seems deserted.
+    made = Path(tempfile.mkdtemp(prefix=f".{_PREFIX}", dir=parent))
+    owner = os.open(made / _OWNER, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    fcntl.flock(owner, fcntl.LOCK_EX)
+    return Folder(made.rename(parent / made.name.removeprefix(".")), owner)
+
+
+def deserted(parent: Path) -> Iterator[Path]:
+    """This user's folders there whose server is gone, and all of its processes with it."""
+    for path in parent.glob(f"{_PREFIX}*"):
+        # What cannot be looked at is somebody else's, or goes just now.
+        with contextlib.suppress(OSError):
+            found = path.lstat()
+            if (
+                stat.S_ISDIR(found.st_mode)
+                and found.st_uid == os.geteuid()
+                and not _is_locked(path / _OWNER)
+                and not any(lives for _, lives in living(path))
+            ):
+                yield path
 
 
 def empty(folder: Path) -> None:

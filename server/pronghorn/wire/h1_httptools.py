@@ -252,6 +252,7 @@ class HttptoolsParser(HeadBuilder):
         if self._begin:
             self._data = self._data[self._begin :]
             self._begin = 0
+            size = len(self._data)  # what stood ahead of it was messages of their own
         self._pending += size
         if not self._headers and len(self._target) > self.limits.line:
             self._fail(RequestError(414, "request target too long"))

@@ -222,7 +222,7 @@ class Server:
         folder = (
             slots.directory(config.metrics_dir)
             if supervision.alone
-            else slots.Folder(Path(str(config.metrics_dir)), own=False)
+            else slots.Folder(Path(str(config.metrics_dir)))
         )
         with contextlib.closing(folder):
             counting = Counted(

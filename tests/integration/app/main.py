@@ -111,17 +111,29 @@ GATES: dict[str, Gate] = {}
 
 
 async def stream(scope: Scope, receive: Receive, send: Send) -> None:
-    """Three pieces; the second and the third are sent when /step is asked for. `sse=1` makes events of them."""
+    """Three pieces; the second and the third are sent when /step is asked for, if the client is still there. `sse=1`: events."""
     gate = GATES.setdefault(query(scope, "gate", ""), Gate())
     events = query(scope, "sse", "") == "1"
     kind = "text/event-stream" if events else "text/plain"
     await start(send, 200, ("content-type", kind), ("x-accel-buffering", "no"))
+    gone = asyncio.ensure_future(disconnected(receive))
     for number in range(3):
         if number:
-            await gate.steps.get()
+            step = asyncio.ensure_future(gate.steps.get())
+            await asyncio.wait({step, gone}, return_when=asyncio.FIRST_COMPLETED)
+            if not step.done():
+                step.cancel()
+                return
         piece = f"data: {number}\n\n" if events else f"piece {number}\n"
         await send({"type": "http.response.body", "body": piece.encode(), "more_body": True})
+    gone.cancel()
     await send({"type": "http.response.body", "body": b""})
+
+
+async def disconnected(receive: Receive) -> None:
+    """Comes back when the client is gone."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
 
 
 async def step(scope: Scope, receive: Receive, send: Send) -> None:
