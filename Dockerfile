@@ -23,6 +23,7 @@ FROM ${PYTHON_IMAGE} AS base
 RUN groupadd --gid 10000 pronghorn \
     && useradd --uid 10001 --gid 10000 --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin pronghorn \
     && install --directory --mode 2770 --owner 10001 --group 10000 /run/pronghorn \
+    && ln -s blue.sock /run/pronghorn/app.sock && chown -h 10001:10000 /run/pronghorn/app.sock \
     && install --directory --mode 755 --owner 10001 --group 10000 /srv/static
 ENV PATH=/opt/pronghorn/bin:$PATH \
     PYTHONUNBUFFERED=1
@@ -128,7 +129,7 @@ LABEL org.opencontainers.image.title="pronghorn" \
       org.opencontainers.image.base.name="${PYTHON_IMAGE}" \
       org.opencontainers.image.base.digest="${PYTHON_IMAGE_DIGEST}"
 ENV PRONGHORN_APP=main:app \
-    PRONGHORN_UDS=/run/pronghorn/app.sock \
+    PRONGHORN_UDS=/run/pronghorn/blue.sock \
     PRONGHORN_UDS_MODE=660 \
     PRONGHORN_LOG_FORMAT=json \
     PRONGHORN_HEALTH_PATH=/healthz \

@@ -26,6 +26,14 @@ up: ## Build and start the whole stack, and wait until it answers (APP=folder: y
 observability: ## The same with Prometheus, its alerts, and Grafana (docs/observability.md)
 	@COMPOSE_PROFILES=observability scripts/stack up
 
+.PHONY: deploy
+deploy: ## Put the newest version in the place of the one that serves, and lose no request (APP=folder)
+	@scripts/stack deploy
+
+.PHONY: rollback
+rollback: ## Put the version from before the last deploy back
+	@scripts/stack rollback
+
 .PHONY: down
 down: ## Stop the stack and remove its containers, networks and volumes
 	@scripts/stack down

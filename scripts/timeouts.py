@@ -138,6 +138,10 @@ def _nginx(name: str, include: str, directive: str, purpose: str) -> Measure:
     return Measure(name, f"{_INCLUDES}/{include}.conf", _directive(directive), purpose)
 
 
+def _deploy(name: str) -> tuple[str, Callable[[str], str]]:
+    return ".env.example", _line(rf"^#DEPLOY_{name}=(\d+)$")
+
+
 def _option(name: str, purpose: str) -> Measure:
     return Measure(f"default_{name}", _OPTIONS, _default(name), f"--{name.replace('_', '-')}: {purpose}")
 
@@ -169,12 +173,19 @@ MEASURES: Final = (
     _nginx(
         "upstream_keep_alive", "upstream", "keepalive_timeout", "nginx keeps an idle connection to the server"
     ),
+    _nginx("upstream_age", "upstream", "keepalive_time", "nginx uses a connection to the server"),
     # ---- the server
     Measure(
         "keep_alive",
         _COMPOSE,
         _key(*_APP, "PRONGHORN_TIMEOUT_KEEP_ALIVE"),
         "the server keeps an idle connection",
+    ),
+    Measure(
+        "drain_delay",
+        _COMPOSE,
+        _key(*_APP, "PRONGHORN_DRAIN_DELAY"),
+        "it serves on at a stop, before it drains",
     ),
     Measure(
         "graceful",
@@ -235,6 +246,9 @@ MEASURES: Final = (
     Measure(
         "nginx_probe", "nginx/healthcheck", _line(r"read -r -t (\d+)"), "health of nginx: its own patience"
     ),
+    Measure("deploy_timeout", *_deploy("TIMEOUT"), "`make deploy` waits for a version to be ready"),
+    Measure("deploy_watch", *_deploy("WATCH"), "it watches it, once nginx leads there"),
+    Measure("deploy_drain", *_deploy("DRAIN"), "the version from before goes on with what has begun"),
     Measure("up_wait", "scripts/stack", _line(r"--wait-timeout (\d+)"), "`make up` waits for health"),
     Measure(
         "app_stop", _COMPOSE, _key("services", "app", "stop_grace_period"), "the server is killed after TERM"
@@ -362,8 +376,14 @@ ORDERS: Final = (
     Order("upstream_keep_alive", "keep_alive", "a request meets a closing connection: 502"),
     Order("image_keep_alive", "keep_alive", "the image alone behaves otherwise than the stack", "="),
     Order("gunicorn_keep_alive", "keep_alive", "PROCESS_MANAGER=gunicorn behaves otherwise", "="),
-    Order("graceful", "app_stop", "the engine kills what was still finishing"),
-    Order("graceful", "nginx_stop", "the engine kills nginx while it passes on what was still finishing"),
+    Order("drain_delay + graceful", "app_stop", "the engine kills what was still finishing"),
+    Order(
+        "drain_delay + graceful",
+        "nginx_stop",
+        "the engine kills nginx while it passes on what was still finishing",
+    ),
+    Order("upstream_age", "deploy_watch", "a deploy watches a version that nobody is with yet"),
+    Order("app_health_start_period", "deploy_timeout", "a deploy gives up what may still start"),
     Order("image_graceful", "graceful", "the image alone behaves otherwise than the stack", "="),
     Order("gunicorn_graceful", "graceful", "PROCESS_MANAGER=gunicorn behaves otherwise", "="),
     Order("graceful", "systemd_stop", "systemd kills what was still finishing"),

@@ -228,6 +228,11 @@ class Config:
         default_text="no limit",
         help="Seconds that requests in progress get to finish at shutdown.",
     )
+    drain_delay: int | float = LIMITS.option(
+        kinds.Seconds(),
+        default=0,
+        help="Seconds to serve on after SIGTERM, not ready any more, before the shutdown begins.",
+    )
     timeout_notify: int | float = LIMITS.option(
         kinds.Seconds(zero=False),
         default=30,

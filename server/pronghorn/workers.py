@@ -223,7 +223,8 @@ class PronghornWorker(Worker):  # type: ignore[misc]  # Gunicorn has no types
         if self.ppid != os.getppid():
             self._orphaned()
         if self._server is not None:
-            self._server.retire(_LINGER)
+            # Gunicorn has closed the listeners by now, so that all that can be put off is the end of open connections.
+            self._server.retire(max(_LINGER, self._server.config.drain_delay))
 
     def _orphaned(self) -> None:
         """Nobody is left who would kill this worker if it did not end in time."""

@@ -11,9 +11,10 @@ import secrets
 import ssl
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 
 import httpx
 
@@ -23,8 +24,8 @@ from tests.integration.stack import Stack
 UPLOAD = bytes(200_000)
 #: Between two requests of one client: enough of them to meet any gap, few enough for a machine with two cores.
 PAUSE = 0.01
-#: How many kinds of client there are, and how often each is answered before and after.
-KINDS, ENOUGH = 6, 5
+#: How often each kind of client is answered before and after.
+ENOUGH = 5
 
 
 @dataclass
@@ -66,8 +67,9 @@ class Load:
                 await ask(row)
             except Exception as error:  # noqa: BLE001 - whatever it is, a client has seen it
                 row.failures.append(repr(error))
-            now = time.monotonic()
-            row.gap, last = max(row.gap, now - last), now
+            else:
+                now = time.monotonic()
+                row.gap, last = max(row.gap, now - last), now
             self.answered.put_nowait(kind)
             await asyncio.sleep(PAUSE)
 
@@ -76,8 +78,19 @@ class Load:
         self.answered = asyncio.Queue()
         counts: Counter[str] = Counter()
         async with asyncio.timeout(60):
-            while len(counts) < KINDS or min(counts.values()) < ENOUGH:
+            while len(counts) < len(self.clients()) or min(counts.values()) < ENOUGH:
                 counts[await self.answered.get()] += 1
+
+    def clients(self) -> list[Callable[[], Coroutine[None, None, None]]]:
+        """One of every kind."""
+        return [
+            partial(self.kept, "keep-alive", http2=False),
+            partial(self.kept, "HTTP/2", http2=True),
+            self.fresh,
+            self.uploads,
+            self.events,
+            self.sockets,
+        ]
 
     async def kept(self, kind: str, *, http2: bool) -> None:
         async with self.client(http2=http2) as client:
@@ -135,19 +148,14 @@ class Load:
 
 
 @asynccontextmanager
-async def constant_load(stack: Stack, trust: ssl.SSLContext) -> AsyncIterator[list[Row]]:
+async def constant_load(
+    stack: Stack, trust: ssl.SSLContext, kind: type[Load] = Load
+) -> AsyncIterator[list[Row]]:
     """While this lasts, clients of every kind ask; each has been answered before it begins, and after it has ended."""
-    load = Load(stack, trust)
+    load = kind(stack, trust)
     async with asyncio.TaskGroup() as group:
-        for asking in (
-            load.kept("keep-alive", http2=False),
-            load.kept("HTTP/2", http2=True),
-            load.fresh(),
-            load.uploads(),
-            load.events(),
-            load.sockets(),
-        ):
-            group.create_task(asking)
+        for asking in load.clients():
+            group.create_task(asking())
         await load.more()
         yield load.rows
         await load.more()

@@ -29,7 +29,7 @@ def test_the_path_arrives_as_the_client_wrote_it(client: httpx.Client) -> None:
 
 
 def test_the_server_is_reached_over_the_unix_socket(client: httpx.Client) -> None:
-    assert client.get("/scope").json()["server"] == ["/run/pronghorn/app.sock", None]
+    assert client.get("/scope").json()["server"] == ["/run/pronghorn/blue.sock", None]
 
 
 def test_links_can_be_made_from_host(stack: Stack, client: httpx.Client) -> None:

@@ -94,7 +94,7 @@ def test_it_is_as_confined(gunicorn: Stack) -> None:
 
     assert gunicorn.execute("app", "sh", "-c", owners).split() == ["10001:10000"]
     assert gunicorn.execute("app", "sh", "-c", writable) == ""
-    socket = gunicorn.execute("app", "stat", "-c", "%a %u:%g %F", "/run/pronghorn/app.sock")
+    socket = gunicorn.execute("app", "stat", "-c", "%a %u:%g %F", "/run/pronghorn/blue.sock")
     assert socket.strip() == "660 10001:10000 socket"
 
 

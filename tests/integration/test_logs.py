@@ -63,7 +63,7 @@ def test_what_a_client_sends_can_not_make_a_line_of_its_own(stack: Stack, client
 def test_every_line_of_the_server_is_json(stack: Stack) -> None:
     lines = stack.log("app")
 
-    assert any("Pronghorn running on unix socket /run/pronghorn/app.sock" in line for line in lines)
+    assert any("Pronghorn running on unix socket /run/pronghorn/blue.sock" in line for line in lines)
     assert [line for line in lines if not isinstance(json.loads(line), dict)] == []
 
 

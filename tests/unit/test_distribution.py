@@ -15,6 +15,7 @@ import yaml
 ROOT = Path(__file__).resolve().parents[2]
 COMPOSE_TEXT = (ROOT / "docker-compose.yml").read_text()
 COMPOSE: dict[str, Any] = yaml.safe_load(COMPOSE_TEXT)
+ENV_EXAMPLE = (ROOT / ".env.example").read_text()
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
 NGINX_DOCKERFILE = (ROOT / "nginx/Dockerfile").read_text()
 NGINX = {path.name: path.read_text() for path in (ROOT / "nginx").rglob("*.conf")}
@@ -24,6 +25,23 @@ def directive(file: str, name: str) -> str:
     """The value of an nginx directive that occurs once in a file."""
     [value] = re.findall(rf"^\s*{name}\s+([^;]+);", NGINX[file], re.MULTILINE)
     return str(value)
+
+
+# ---- Two slots ------------------------------------------------------------------------------------------------------
+
+
+def test_the_slots_differ_in_their_sockets_alone() -> None:
+    blue, green = (dict(COMPOSE["services"][slot]) for slot in ("app", "app-green"))
+    sockets = [one["environment"]["PRONGHORN_UDS"] for one in (blue, green)]
+    for one in (blue, green):
+        one["environment"] = {k: v for k, v in one["environment"].items() if k != "PRONGHORN_UDS"}
+
+    # `up` starts blue, and the link to its socket is in the image.
+    assert green.pop("profiles") == ["green"]
+    assert blue == green
+    assert sockets == ["/run/pronghorn/blue.sock", "/run/pronghorn/green.sock"]
+    assert "ln -s blue.sock /run/pronghorn/app.sock" in DOCKERFILE
+    assert directive("upstream.conf", "server") == "unix:/run/pronghorn/app.sock"
 
 
 # ---- Connections ----------------------------------------------------------------------------------------------------
@@ -59,11 +77,12 @@ def test_alerts_know_the_limits_that_the_files_set() -> None:
 
 def test_every_variable_is_explained_with_its_default() -> None:
     used = dict(re.findall(r"\$\{([A-Z0-9_]+):-([^}]*)\}", COMPOSE_TEXT))
-    example = (ROOT / ".env.example").read_text()
-    explained = dict(re.findall(r"^#([A-Z0-9_]+)=(.*)$", example, re.MULTILINE))
+    explained = dict(re.findall(r"^#([A-Z0-9_]+)=(.*)$", ENV_EXAMPLE, re.MULTILINE))
+    scripts = (ROOT / "scripts/lib/deploy.sh").read_text()
+    deploys = dict(re.findall(r"\$\{(DEPLOY_[A-Z]+):-([^}]*)\}", scripts))
 
     # The first is Compose's own.
-    assert explained == used | {"COMPOSE_PROFILES": ""}
+    assert explained == used | deploys | {"COMPOSE_PROFILES": ""}
     # What the scripts take from .env or set for Compose is a variable of Compose's, and so is each argument of a build.
     stack = (ROOT / "scripts/stack").read_text()
     listed = re.findall(r"^\w+_variables=\(([A-Z0-9_ ]+)\)$", stack, re.MULTILINE)

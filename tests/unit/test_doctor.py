@@ -258,6 +258,22 @@ def test_an_nginx_that_leads_elsewhere() -> None:
     assert "no way to unix:/run/mistyped.sock" in only(found, "bad")
 
 
+def test_an_nginx_that_goes_by_a_link(folder: Path) -> None:
+    """As where two slots take turns: the name that nginx has leads to the one that is live."""
+    (folder / "app.sock").symlink_to("blue.sock")
+    dump = DUMP.replace("/run/app.sock", str(folder / "app.sock"))
+
+    def verdict(slot: str) -> list[str]:
+        uds = str(folder / f"{slot}.sock")
+        found = checks.timeouts(
+            patient(nginx=dump, uds=uds, timeout_keep_alive=76, timeout_graceful_shutdown=1)
+        )
+        return [kind for kind, text in verdicts(found) if "idle connection" in text or "no way to" in text]
+
+    assert verdict("blue") == ["ok"]
+    assert verdict("green") == ["bad"]
+
+
 def test_an_upstream_without_keepalive_needs_no_order() -> None:
     found = checks.timeouts(patient(nginx=DUMP, port=9000, timeout_graceful_shutdown=1))
     assert ("ok", "nginx keeps no connection to the server") in verdicts(found)
@@ -272,6 +288,16 @@ def test_a_stop_waits_for_who_finishes(graceful: float | None, grace: float | No
     stopped.stop_grace = grace
     ((found, text),) = verdicts(checks.timeouts(stopped))
     assert (found, "at a stop" in text) == (verdict, True)
+
+
+def test_a_stop_waits_for_the_delay_as_well() -> None:
+    stopped = patient(timeout_graceful_shutdown=30, drain_delay=10)
+    stopped.stop_grace = 40
+    assert "at a stop after a delay of 10 s, and the server is killed after 40 s" in only(
+        checks.timeouts(stopped), "bad"
+    )
+    stopped.stop_grace = 41
+    assert [kind for kind, _ in verdicts(checks.timeouts(stopped))] == ["ok"]
 
 
 def test_pings_that_come_too_late() -> None:

@@ -89,6 +89,7 @@ def test_every_option_can_come_from_a_variable_a_table_and_a_flag(folder: Path) 
         "timeout_body": "1",
         "min_client_rate": "1",
         "timeout_graceful_shutdown": "1",
+        "drain_delay": "1",
         "limit_request_line": "1",
         "limit_request_headers": "1",
         "limit_request_header_bytes": "1",

@@ -68,7 +68,7 @@ def test_every_timeout_of_nginx_is_in_the_table() -> None:
     """However many there will be: a directive whose name says so has its row, by its file."""
     told = {measure.file for measure in MEASURES}
     for path in (ROOT / "nginx").rglob("*.conf"):
-        found = re.findall(r"^\s*(\w*timeout)\s", path.read_text(), re.MULTILINE)
+        found = re.findall(r"^\s*(\w*timeout|keepalive_time)\s", path.read_text(), re.MULTILINE)
         # A switch, and no time.
         found = [name for name in found if name != "reset_timedout_connection"]
         file = path.relative_to(ROOT).as_posix()

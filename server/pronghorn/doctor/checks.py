@@ -6,6 +6,7 @@ happen; unknown where this user cannot see it. Each but the good ones says the w
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import errno
 import os
@@ -168,11 +169,12 @@ def _keep_alive(patient: Patient) -> Iterator[Finding]:
     theirs: float | None = _NGINX_KEEP_ALIVE
     whose = "the 60 s that nginx keeps one by default"
     if nginx is not None:
-        address = f"unix:{patient.values['uds']}" if patient.values["uds"] else patient.where
-        if not nginx.knows(address):
+        addresses = _addresses(patient)
+        address = next(filter(nginx.knows, addresses), None)
+        if address is None:
             yield bad(
                 "timeouts",
-                f"this nginx has no way to {address}",
+                f"this nginx has no way to {addresses[0]}",
                 "See that its upstream and the server's option name the same address",
             )
             return
@@ -190,6 +192,17 @@ def _keep_alive(patient: Patient) -> Iterator[Finding]:
         yield ok("timeouts", f"an idle connection is kept for {ours:g} s, longer than {whose}")
 
 
+def _addresses(patient: Patient) -> list[str]:
+    """What nginx may call the server: its address, or links beside the socket that lead to it, as where two take turns."""
+    if patient.values["uds"] is None:
+        return [patient.where]
+    path = Path(patient.values["uds"])
+    links = []
+    with contextlib.suppress(OSError):
+        links = [one for one in path.parent.iterdir() if one.is_symlink() and one.resolve() == path.resolve()]
+    return [f"unix:{one}" for one in (path, *links)]
+
+
 def _stopping(patient: Patient) -> Iterator[Finding]:
     graceful, grace = patient.values["timeout_graceful_shutdown"], patient.stop_grace
     if graceful is None:
@@ -198,20 +211,24 @@ def _stopping(patient: Patient) -> Iterator[Finding]:
             "at a stop, requests are waited for without a limit, until whoever stops the server kills it",
             "Give --timeout-graceful-shutdown, shorter than the stop grace period",
         )
-    elif grace is None:
+        return
+    told = f"requests get {graceful:g} s at a stop"
+    if delay := patient.values["drain_delay"]:
+        told += f" after a delay of {delay:g} s"
+    if grace is None:
         yield unknown(
             "timeouts",
-            f"requests get {graceful:g} s at a stop; how long whoever stops the server waits is not known here",
+            f"{told}; how long whoever stops the server waits is not known here",
             "Give --stop-grace: stop_grace_period of Compose, TimeoutStopSec, terminationGracePeriodSeconds",
         )
-    elif graceful >= grace:
+    elif delay + graceful >= grace:
         yield bad(
             "timeouts",
-            f"requests get {graceful:g} s at a stop, and the server is killed after {grace:g} s",
-            f"Raise the stop grace period above {graceful:g} s, by 10 s or so",
+            f"{told}, and the server is killed after {grace:g} s",
+            f"Raise the stop grace period above {delay + graceful:g} s, by 10 s or so",
         )
     else:
-        yield ok("timeouts", f"requests get {graceful:g} s at a stop, the server is killed after {grace:g} s")
+        yield ok("timeouts", f"{told}, the server is killed after {grace:g} s")
 
 
 def sizes(patient: Patient) -> Iterator[Finding]:

@@ -267,7 +267,7 @@ class H1Connection:
         if self._served:
             service.reuses += 1
         self._served += 1
-        self._response.keep_alive = cycle.head.keep_alive and not service.draining
+        self._response.keep_alive = cycle.head.keep_alive and not service.parting
         service.active += 1
         if service.limit_concurrency is not None and service.active > service.limit_concurrency:
             service.context_of(cycle.request_id).run(service.logger.warning, "Exceeded concurrency limit.")

@@ -160,6 +160,8 @@ class Service:
     accepted_websockets: int = 0
     received_messages: int = 0
     sent_messages: int = 0
+    #: Whether each response is to be the last of its connection; and whether nobody new is served any more either.
+    parting: bool = False
     draining: bool = False
     #: Whether somebody else takes over, so that whoever is sent away may come back at once.
     succeeded: bool = False

@@ -73,6 +73,8 @@ class Link:
         for message in self._channel.receive():
             if "retire" in message:
                 server.retire()
+            elif "announce" in message:
+                server.announce()
         if self._channel.closed:
             loop.remove_reader(self._channel.fileno())
             abandon(server.config.timeout_graceful_shutdown)

@@ -79,7 +79,8 @@ class Supervisor:
         else:
             self._wanted = cpus.available() if config.workers == "auto" else int(config.workers)
         self._selector = selectors.DefaultSelector()
-        self._family = Family(config, self._selector, self._descriptors)
+        # Whoever tells a worker to go has seen to the delay.
+        self._family = Family(replace(config, drain_delay=0), self._selector, self._descriptors)
         self._report = Report(notify.Notifier())
         self._watcher: Watcher | None = None
         # Of a binary upgrade: who takes our place, or whose place we take.
@@ -95,6 +96,8 @@ class Supervisor:
         self._generation = 0
         self._stopping = self._hurried = self._forced = self._halted = self._succeeded = False
         self._ever_ready = self._announced = False
+        # When --drain-delay is over, once the end is announced.
+        self._leave_at: float | None = None
         # Starts in a row that failed, when the last of them did, and when the next one may be tried.
         self._failures = 0
         self._failed_at = self._retry_at = 0.0
@@ -164,7 +167,7 @@ class Supervisor:
 
         folder = slots.directory(config.metrics_dir)
         stack.callback(folder.close)
-        self._family.config = replace(config, metrics_dir=str(folder.path))
+        self._family.config = replace(self._family.config, metrics_dir=str(folder.path))
         self._tally = Tally(Counts(folder.path, slots.SUPERVISOR))
         stack.callback(self._tally.close)
 
@@ -192,14 +195,16 @@ class Supervisor:
             if self._family.preloader is None and not self._family.preloading and now >= self._retry_at:
                 self._started(lambda: self._family.preload(self._generation))
             self._family.release()
-        self._tally.look(self._wanted, stopping=self._stopping)
+        self._tally.look(self._wanted, stopping=self._stopping or self._leave_at is not None)
         if self._predecessor is None:  # as long as there is one, its admin listener tells the truth
             self._admin.see_to(now)
+        if self._leave_at is not None and now >= self._leave_at:
+            self._stop()
         for action in decide(self._snapshot(), now):
             self._do(action)
         if self._halted:
             return
-        found = self._selector.select(_TICK)
+        found = self._selector.select(self._until_next_look(now))
         self._looked_at = now
         for key, _ in found:
             if isinstance(key.data, Process):
@@ -219,9 +224,14 @@ class Supervisor:
         if self._successor is not None and not self._succeeded:
             self._see_to_successor(self._successor)
         workers = self._family.workers.values()
-        if not self._stopping:
+        if not self._stopping and self._leave_at is None:
             self._report.look(workers, self._wanted, -1 if self._family.preloading else self._generation)
         self._report.feed(workers, self._limits.silence, time.monotonic())
+
+    def _until_next_look(self, now: float) -> float:
+        if self._leave_at is None or self._stopping:
+            return _TICK
+        return max(0.0, min(_TICK, self._leave_at - now))
 
     def _snapshot(self) -> Snapshot:
         waiting_for_code = self.config.preload and self._family.preloader is None
@@ -301,6 +311,8 @@ class Supervisor:
         self._ever_ready = True
         if process.reopens:
             process.signal(signal.SIGUSR1)
+        if self._leave_at is not None:
+            process.channel.send({"announce": True})
         if self._predecessor is not None:
             self._predecessor.succeed()
             self._predecessor = None
@@ -407,18 +419,31 @@ class Supervisor:
 
     def _terminated(self) -> None:
         self._caught.append(signal.SIGTERM)
-        self._stop()
+        if self.config.drain_delay and self._ever_ready and self._leave_at is None and not self._stopping:
+            self._announce(self.config.drain_delay)
+        else:
+            self._stop()
 
     def _quit(self) -> None:
         self._caught.append(signal.SIGQUIT)
         self._stop()
         self._forced = True
 
+    def _announce(self, delay: float) -> None:
+        """All go on serving, and are not ready any more; whoever sends requests here has time to see it."""
+        logger.info("Stopping child processes in %g s", delay)
+        self._leave_at = time.monotonic() + delay
+        self._report.stopping()
+        for process in self._family.workers.values():
+            if process.phase is Phase.READY:
+                process.channel.send({"announce": True})
+
     def _stop(self) -> None:
         if self._stopping:
             return
         self._stopping = True
-        self._report.stopping()
+        if self._leave_at is None:
+            self._report.stopping()
         for listener in self._listeners:
             # Who is in the backlog is taken in by those who leave, who have the socket too. Were it open here any longer,
             # who comes later would wait in it for nobody, instead of trying elsewhere at once.
@@ -427,7 +452,7 @@ class Supervisor:
             self._close_own(slot)
 
     def _restart(self) -> None:
-        if self._stopping:
+        if self._stopping or self._leave_at is not None:
             return
         logger.info("Restarting: child processes are replaced one after the other")
         self._report.restarting("Replacing worker processes")
@@ -441,7 +466,7 @@ class Supervisor:
     # Binary upgrade.
 
     def _upgrade(self) -> None:
-        if self._stopping or self._successor is not None:
+        if self._stopping or self._leave_at is not None or self._successor is not None:
             return
         if self.config.reload or os.getpid() == 1:
             reason = "with --reload" if self.config.reload else "as PID 1, whose end is the container's"

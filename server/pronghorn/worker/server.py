@@ -1,6 +1,8 @@
 """One process that serves: start, serve, drain.
 
-The order at the end is what makes a restart lossless. First the socket file goes, so that nobody new can come; then the
+The order at the end is what makes a restart lossless. With ``--drain-delay`` all goes on for that long, but readiness is
+false, and each response says that it was the last of its connection: who sends requests here has time to hear of it, and
+is on connections to somebody else when it is over. Then the socket file goes, so that nobody new can come; then the
 loop turns until whoever was waiting in the backlog, and every request that is already in a socket buffer, is taken in;
 only then is the listener closed. Connections that rest are closed, the others answer what they
 have and say that it was the last.
@@ -73,7 +75,10 @@ class Server:
         self._linger: float | None = None
         self._should_exit = False
         self._force_exit = False
+        self._announced = False
+        self._delay: float | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._going = asyncio.Event()  # its end is known, and may be put off by --drain-delay
         self._exit_wanted = asyncio.Event()
         self._force_wanted = asyncio.Event()
 
@@ -85,7 +90,13 @@ class Server:
     def should_exit(self, value: bool) -> None:
         self._should_exit = value
         if value:
+            self._wake(self._going)
             self._wake(self._exit_wanted)
+
+    @property
+    def ready(self) -> bool:
+        """Whether requests are accepted, and somebody should send them."""
+        return self.started and not self._announced
 
     @property
     def force_exit(self) -> bool:
@@ -112,6 +123,12 @@ class Server:
         self._linger = self.config.timeout_keep_alive if linger is None else linger
         self.should_exit = True
 
+    def announce(self, delay: float | None = None) -> None:
+        """Be ready no more, but serve on: for so many seconds, or until `should_exit` is set."""
+        self._delay = delay
+        self._announced = True
+        self._wake(self._going)
+
     def run(self, sockets: Sequence[socket.socket] | None = None) -> None:
         """Serve in an event loop of its own until a signal or `should_exit`; `sockets` are bound ones to use.
 
@@ -131,9 +148,15 @@ class Server:
         return caught
 
     def handle_exit(self, number: int) -> None:
-        """What a signal does: the first one drains, a SIGINT after that forces."""
+        """What a signal does: the first one drains, a SIGINT after that forces.
+
+        With ``--drain-delay`` a SIGTERM announces the drain, which begins when the time is over or with the next signal.
+        """
         if self.should_exit:
             self.force_exit = self.force_exit or number == signal.SIGINT
+            return
+        if number == signal.SIGTERM and self.ready and self.config.drain_delay:
+            self.announce(self.config.drain_delay)
             return
         self.should_exit = True
         if not self.started and self._loop is not None:
@@ -243,8 +266,11 @@ class Server:
                 counting.enter("ready")
                 tls = runtime.tls is not None
                 self._supervision.serving(self, [describe(listener, tls) for listener in listeners])
-                await self._exit_wanted.wait()
+                await self._going.wait()
             counting.enter("leaving")
+            self._supervision.draining(self)
+            if not self.should_exit:
+                await self._serve_on(service)
             await self._drain(service, listeners)
             if not self.force_exit:
                 await self._unless_forced(lifespan.shutdown())
@@ -285,7 +311,7 @@ class Server:
         if config.send_after_disconnect == "ignore" and config.interface != "wsgi":
             app = IgnoringSend(app)
         if config.health_path is not None:
-            app = HealthEndpoint(app, config.health_path, lambda: self.started)
+            app = HealthEndpoint(app, config.health_path, lambda: self.ready)
         return Service(
             app=app,
             parser=runtime.parser,
@@ -317,13 +343,22 @@ class Server:
         if runtime.tls is not None:
             runtime.tls.check()
 
+    async def _serve_on(self, service: Service) -> None:
+        """Go on after `announce`, and see that whoever keeps connections loses them one by one, each between two requests."""
+        if self._delay is not None:
+            logger.info("Shutting down in %g s. (CTRL+C to do it now)", self._delay)
+        service.parting = True
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._delay):
+                await self._exit_wanted.wait()
+        self.should_exit = True
+
     async def _drain(self, service: Service, listeners: list[Listener]) -> None:
         """Let what is in flight finish, within ``--timeout-graceful-shutdown``."""
         logger.info("Shutting down")
-        service.draining = True
+        service.parting = service.draining = True
         service.succeeded = self._linger is not None
         self.started = False
-        self._supervision.draining(self)
         for listener in listeners:
             listener.withdraw()
         await self._take_in([listener.sock for listener in listeners])

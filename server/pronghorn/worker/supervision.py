@@ -28,7 +28,7 @@ class Supervision(Protocol):
         """The server has taken as many requests as it should."""
 
     def draining(self, server: Server) -> None:
-        """Nobody new is accepted any more; who is there is still served."""
+        """It is going: it serves on for ``--drain-delay``, and then takes nobody new."""
 
 
 class Alone:

@@ -142,6 +142,23 @@ async def step(scope: Scope, receive: Receive, send: Send) -> None:
     await answer(send, "stepped")
 
 
+async def events(scope: Scope, receive: Receive, send: Send) -> None:
+    """Events without an end, twenty a second, from whoever is asked to go as well."""
+    await start(send, 200, ("content-type", "text/event-stream"), ("x-accel-buffering", "no"))
+    while True:
+        await send({"type": "http.response.body", "body": b"data: more\n\n", "more_body": True})
+        await asyncio.sleep(0.05)
+
+
+#: Another one in the images of test_deploy.py.
+VERSION = "1"
+
+
+async def version(scope: Scope, receive: Receive, send: Send) -> None:
+    """Which one answers."""
+    await answer(send, VERSION)
+
+
 SLEEPING: set[str] = set()
 
 
@@ -242,6 +259,8 @@ PATHS = {
     "/download": download,
     "/stream": stream,
     "/step": step,
+    "/events": events,
+    "/version": version,
     "/slow": slow,
     "/sleeping": sleeping,
     "/own-headers": own_headers,
