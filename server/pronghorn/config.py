@@ -470,6 +470,17 @@ class Config:
             readable = self.admin is not None or self.metrics_dir is not None
             object.__setattr__(self, "metrics", readable)
 
+    @property
+    def logging(self) -> dict[str, Any]:
+        """The options that `observe.logs.configure` takes, under its names."""
+        return {
+            "level": self.log_level,
+            "fmt": self.log_format,
+            "log_config": self.log_config,
+            "use_colors": self.use_colors,
+            "access_log": self.access_log,
+        }
+
     # By hand: what a dataclass compiles for so many fields at each start takes longer than the rest of this module.
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Config):

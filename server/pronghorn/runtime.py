@@ -52,13 +52,7 @@ def load(config: Config) -> Runtime:
 
     Raises `UsageError` or `StartupError`, naming the option.
     """
-    logs.configure(
-        level=config.log_level,
-        fmt=config.log_format,
-        log_config=config.log_config,
-        use_colors=config.use_colors,
-        access_log=config.access_log,
-    )
+    logs.configure(**config.logging)
     return Runtime(
         tls=_tls(config),
         app=_application(config),

@@ -56,6 +56,10 @@ class Clients:
         return self
 
     def __exit__(self, *error: object) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """Have the last answers, and ask no more."""
         self._stop.set()
         for thread in self._threads:
             thread.join()
@@ -116,19 +120,24 @@ def kill_one(folder: Path, clients: Clients) -> None:
     clients.wait(lambda: victim not in (now := serving_pids(folder)) and len(now) >= len(before))
 
 
+def accidents(server: ServerProcess, folder: Path, clients: Clients) -> None:
+    """Two workers are killed, and all are replaced."""
+    for _ in range(2):
+        clients.wait(lambda: len(serving_pids(folder)) >= 2)
+        kill_one(folder, clients)
+    clients.wait(lambda: len(serving_pids(folder)) >= 2)
+    before = serving_pids(folder)
+    server.send_signal(signal.SIGHUP)
+    clients.wait(lambda: len(now := serving_pids(folder)) >= 2 and before.isdisjoint(now))
+
+
 def test_under_our_supervisor(tmp_path: Path) -> None:
     folder = tmp_path / "counts"
     arguments = ("--workers", "2", "--metrics-dir", str(folder), "--no-access-log")
     limits = ("--limit-max-requests", "300", "--limit-max-requests-jitter", "100")
     with serving(tmp_path, APP, *arguments, *limits) as server, under_load(server) as clients:
-        for _ in range(2):
-            clients.wait(lambda: len(serving_pids(folder)) >= 2)
-            kill_one(folder, clients)
-        clients.wait(lambda: len(serving_pids(folder)) >= 2)
-        before = serving_pids(folder)
-        server.send_signal(signal.SIGHUP)
-        clients.wait(lambda: len(now := serving_pids(folder)) >= 2 and before.isdisjoint(now))
-        clients.__exit__()
+        accidents(server, folder, clients)
+        clients.stop()
         reading = check(folder, clients)
     assert clients.answered > 200
     assert reading.supervisor is not None
@@ -150,14 +159,8 @@ def test_under_gunicorn(tmp_path: Path) -> None:
         gunicorn(tmp_path, APP, *arguments, ready=2, environ=environ) as server,
         under_load(server) as clients,
     ):
-        for _ in range(2):
-            clients.wait(lambda: len(serving_pids(folder)) >= 2)
-            kill_one(folder, clients)
-        clients.wait(lambda: len(serving_pids(folder)) >= 2)
-        before = serving_pids(folder)
-        server.send_signal(signal.SIGHUP)
-        clients.wait(lambda: len(now := serving_pids(folder)) >= 2 and before.isdisjoint(now))
-        clients.__exit__()
+        accidents(server, folder, clients)
+        clients.stop()
         check(folder, clients)
     assert clients.answered > 200
     assert len(list(folder.glob("worker-*.counts"))) <= 5

@@ -26,13 +26,7 @@ def administer(channel: Channel, start: Start) -> None:
     config = start.config
     # A terminal's Ctrl+C is for the supervisor, which ends this process last.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    logs.configure(
-        level=config.log_level,
-        fmt=config.log_format,
-        log_config=config.log_config,
-        use_colors=config.use_colors,
-        access_log=False,
-    )
+    logs.configure(**config.logging | {"access_log": False})
     listeners = []
     for descriptor in start.listeners:
         listeners.append(adopt(descriptor, ADMIN_BACKLOG))

@@ -38,13 +38,7 @@ def preload(channel: Channel, start: Start, work: Callable[[Channel, Sequence[in
     config = start.config
     # A terminal's Ctrl+C is for the supervisor, which closes the channel when the workers are gone.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    logs.configure(
-        level=config.log_level,
-        fmt=config.log_format,
-        log_config=config.log_config,
-        use_colors=config.use_colors,
-        access_log=config.access_log,
-    )
+    logs.configure(**config.logging)
     if config.metrics:
         from pronghorn.observe import application  # noqa: PLC0415  # not for those who count nothing
 

@@ -118,13 +118,7 @@ class Supervisor:
     def run(self, sockets: Sequence[socket.socket] | None = None) -> None:
         """Serve until a signal ends it, which the process is then left to. Raises UserError if no worker can be started."""
         config = self.config
-        logs.configure(
-            level=config.log_level,
-            fmt=config.log_format,
-            log_config=config.log_config,
-            use_colors=config.use_colors,
-            access_log=config.access_log,
-        )
+        logs.configure(**config.logging)
         self._report = Report(notify.from_environ(os.environ))
         with self._catching_signals(), contextlib.ExitStack() as stack:
             self._predecessor = upgrade.predecessor(os.environ)
