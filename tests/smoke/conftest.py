@@ -31,6 +31,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         "health": target.health is not None,
         "websocket": target.websocket is not None,
         "stream": target.stream is not None,
+        "plain": target.plain is not None,
+        "hsts": target.hsts,
         "admin": target.admin is not None,
         "certificate": target.tls and not target.insecure,
     }

@@ -26,6 +26,8 @@ class Target:
     health: str | None
     websocket: str | None
     stream: str | None
+    plain: str | None
+    hsts: bool
     admin: str | None
     version: str | None
     insecure: bool
@@ -41,6 +43,8 @@ class Target:
             health=named["health"],
             websocket=named["websocket"],
             stream=named["stream"],
+            plain=named["plain"],
+            hsts=named["hsts"] is not None,
             admin=named["admin"],
             version=named["version"],
             insecure=named["insecure"] is not None,

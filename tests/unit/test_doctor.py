@@ -112,6 +112,14 @@ def test_any_size_is_larger_than_all() -> None:
     assert nginx.largest_body() == 0
 
 
+def test_the_size_of_what_nobody_sends_is_none() -> None:
+    """A page of an error is for nginx alone to lead to."""
+    nginx = Nginx.parse(
+        "http { client_max_body_size 8m; server { location = /e { internal; client_max_body_size 0; } } }"
+    )
+    assert nginx.largest_body() == 8 << 20
+
+
 def test_what_is_no_dump_is_refused() -> None:
     with pytest.raises(UsageError, match="nginx -T"):
         Nginx.parse("nginx: configuration file test is successful")

@@ -232,7 +232,8 @@ def test_a_worker_ends_when_its_arbiter_is_gone(tmp_path: Path) -> None:
         server.process.kill()
         server.stderr.wait_for("Parent changed, shutting down")
         until(lambda: gone(worker))
-    assert "Finished server process" in messages(server)[-2]
+    # Its own last word; what the arbiter's end makes of the streams may come after that.
+    assert any("Finished server process" in one for one in messages(server))
 
 
 def test_a_blocked_worker_ends_too(tmp_path: Path) -> None:

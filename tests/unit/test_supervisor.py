@@ -362,6 +362,36 @@ def test_logs_are_reopened_everywhere(tmp_path: Path) -> None:
         assert "Stopping parent process" in log.read_text()
 
 
+def test_a_worker_that_is_still_starting_reopens_its_logs_when_it_is_ready(tmp_path: Path) -> None:
+    """It has opened them already, and what it says goes on going where they were moved to."""
+    (tmp_path / "log.json").write_text(
+        '{"version": 1, "handlers": {"f": {"class": "logging.FileHandler", "filename": "a.log"}},'
+        ' "root": {"handlers": ["f"], "level": "INFO"}}'
+    )
+    second = """
+    import os, time
+    try:
+        os.close(os.open("first", os.O_CREAT | os.O_EXCL))
+    except FileExistsError:
+        open("second", "x").close()
+        while not os.path.exists("go"):
+            time.sleep(0.01)
+    async def app(scope, receive, send): ...
+    """
+    words = ("--workers", "2", "--lifespan", "off", "--log-config", "log.json")
+    with serving(tmp_path, second, *words, ready=False) as server:
+        log, moved = tmp_path / "a.log", tmp_path / "b.log"
+        until(lambda: log.exists() and "Pronghorn running on" in log.read_text(), "no start")
+        until((tmp_path / "second").exists, "nobody else starts")
+        log.rename(moved)
+        server.send_signal(signal.SIGUSR1)
+        until(lambda: log.exists() and log.read_text().count("were reopened: 1") == 2, "not reopened")
+        (tmp_path / "go").touch()
+        until(lambda: log.read_text().count("were reopened: 1") == 3, "not reopened by the last one")
+        server.stop()
+        assert log.read_text().count("Finished server process") == 2
+
+
 @pytest.fixture
 def reloading(tmp_path: Path) -> Iterator[ServerProcess]:
     with serving(tmp_path, APP, "--reload", "--reload-delay", "0.1", shameful=True) as server:

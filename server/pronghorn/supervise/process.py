@@ -43,6 +43,8 @@ class Process:
     rss: int = 0
     wish: str = ""
     killed: bool = False
+    #: Whether it has to open its log files anew as soon as it is ready.
+    reopens: bool = False
     where: list[str] = field(default_factory=list)
     #: Text and exit code of the error that kept it from starting.
     failure: tuple[str, int] | None = None

@@ -309,6 +309,8 @@ class Supervisor:
             self._family.preloader = process
             return
         self._ever_ready = True
+        if process.reopens:
+            process.signal(signal.SIGUSR1)
         if self._leave_at is not None:
             process.channel.send({"announce": True})
         if self._predecessor is not None:
@@ -534,9 +536,10 @@ class Supervisor:
         reopen()
         self._admin.reopen_logs()
         for process in self._family.workers.values():
-            if (
-                process.phase is not Phase.STARTING
-            ):  # one that starts opens its files in any case, and may not know the signal yet
+            if process.phase is Phase.STARTING:
+                # It may have opened its files already, and may not know the signal yet.
+                process.reopens = True
+            else:
                 process.signal(signal.SIGUSR1)
 
 
