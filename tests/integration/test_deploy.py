@@ -115,6 +115,11 @@ def table() -> Iterator[Table]:
     sys.stdout.write(f"\n{table}\n")
 
 
+def turn(project: str) -> Path:
+    """The file whose lock is the turn of who deploys."""
+    return Path(os.environ.get("TMPDIR", "/tmp")) / f"pronghorn-deploy-{project}.lock"
+
+
 class Deployed:
     """A stack, and scripts/stack for it."""
 
@@ -181,6 +186,7 @@ def deployed(
             (folder / "Dockerfile").write_text(f"FROM {name}-1\nCOPY main.py /app/main.py\n")
             docker("build", "--quiet", "--tag", f"{name}-{version}", str(folder))
         yield Deployed(second, name)
+    turn(name).unlink(missing_ok=True)
     docker("image", "rm", "--force", *own.values(), *(f"{name}-{version}" for version in VERSIONS))
 
 
@@ -272,9 +278,8 @@ def test_there_is_nothing_to_go_back_to_after_a_deploy_that_failed(deployed: Dep
 
 
 def test_two_at_once_are_one(deployed: Deployed) -> None:
-    path = Path(os.environ.get("TMPDIR", "/tmp")) / f"pronghorn-deploy-{deployed.stack.project}.lock"
-    with path.open("a") as turn:
-        fcntl.flock(turn, fcntl.LOCK_EX)
+    with turn(deployed.stack.project).open("a") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
         done = deployed.deploy("2")
     assert done.returncode == 1
     assert "error: somebody else deploys" in done.stdout

@@ -134,6 +134,21 @@ def test_a_request_after_term_is_answered_on_a_connection_that_was_open(tmp_path
         assert server.wait() == 0
 
 
+def test_a_drain_delay_is_for_connections_that_are_open(tmp_path: Path) -> None:
+    """Instead of the second that they have without it, for which this waits twice."""
+    environ = {"PRONGHORN_DRAIN_DELAY": "20"}
+    with gunicorn(tmp_path, HELLO, environ=environ) as server, server.connect() as client:
+        client.request("GET", "/")
+        assert client.response()["connection"] is None
+        server.send_signal(signal.SIGTERM)
+        server.stderr.wait_for("Shutting down")
+        time.sleep(2.2)
+        client.request("GET", "/")
+
+        assert client.response()["connection"] == "close"
+        assert server.wait() == 0
+
+
 @pytest.mark.parametrize("number", [signal.SIGQUIT, signal.SIGINT])
 def test_quit_and_int_wait_for_nothing(tmp_path: Path, number: int) -> None:
     with gunicorn(tmp_path, WAITS) as server, server.connect() as client:
