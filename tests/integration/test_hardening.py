@@ -66,7 +66,7 @@ def test_the_server_can_not_write_its_own_code(stack: Stack) -> None:
 def test_the_socket_is_for_the_two_of_them_alone(stack: Stack) -> None:
     for service in SERVICES:
         folder, file = stack.execute(
-            service, "stat", "-c", "%a %u:%g %F", "/run/pronghorn", "/run/pronghorn/app.sock"
+            service, "stat", "-L", "-c", "%a %u:%g %F", "/run/pronghorn", "/run/pronghorn/app.sock"
         ).splitlines()
         assert folder == "2770 10001:10000 directory"
         assert file == "660 10001:10000 socket"
