@@ -28,7 +28,8 @@ ALLOWED: dict[str, set[str]] = {
     "asgi": {"wire"},
     "net": {"asgi", "wire"},
     # Beside asgi, and injected: nothing below runtime and worker imports them.
-    "observe": {"wire"},
+    # Of asgi it knows the type of what is observed, which compiled code needs.
+    "observe": {"asgi", "wire"},
     "middleware": {"wire"},
     "importer": set(),
     # The options: what a value may be, one declaration each, Config, and where its values come from.

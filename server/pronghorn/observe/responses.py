@@ -10,10 +10,9 @@ from __future__ import annotations
 
 import time
 import zlib
-from bisect import bisect_left
 from collections.abc import Callable
 from struct import Struct
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final
 
 from .metrics import (
     BLOCK,
@@ -37,11 +36,12 @@ from .metrics import (
     route_names,
 )
 
+if TYPE_CHECKING:
+    # Compiled, the fields of a class that is known are read at a tenth of the price; there is nothing to import when it runs.
+    from pronghorn.asgi.http import HttpCycle
+
 # By the method's name: where its requests are counted within the block of a route, less the status and the bucket.
 _METHODS: Final = {name: number * len(STATUSES) * BUCKETS for number, name in enumerate(METHODS)}
-_OTHER_METHOD: Final = _METHODS["OTHER"]
-# With its length in its type, mypyc (2.x) takes a tuple of floats for one that was never set.
-_BOUNDS: Final[tuple[float, ...]] = BOUNDS
 _OTHER_ROUTES: Final = ROUTES - 1
 # Seconds for which an exemplar stays before another may take its place.
 _RENEWAL: Final = 1.0
@@ -49,52 +49,22 @@ _NANO: Final = 1_000_000_000
 _HEAD: Final = Struct("=4q")
 
 
-class Head(Protocol):
-    """As much of a request's head as is counted."""
-
-    @property
-    def method(self) -> str: ...
-
-
-class Exchange(Protocol):
-    """A request and its response, as they are counted. Times are in seconds on the clock of the observer."""
-
-    @property
-    def head(self) -> Head: ...
-
-    @property
-    def scope(self) -> Any: ...
-
-    @property
-    def status(self) -> int: ...
-
-    @property
-    def bytes_in(self) -> int: ...
-
-    @property
-    def bytes_out(self) -> int: ...
-
-    @property
-    def started(self) -> float: ...
-
-    @property
-    def first_byte(self) -> float:
-        """When the first byte of a response in pieces went out; 0 of one that went out whole."""
-
-    @property
-    def request_id(self) -> str: ...
-
-
 class ResponseCounts:
-    """An observer of responses (`asgi.http.Observer`); `clock` is the one that exchanges are timed with."""
+    """An observer of responses (`asgi.http.Observer`); `clock` is the one that they are timed with.
+
+    What every response needs is at hand in its fields: a name of a module costs a look into a dictionary.
+    """
 
     __slots__ = (
+        "_bounds",
         "_bytes_in",
         "_bytes_out",
         "_clock",
         "_due",
         "_first_bytes",
         "_first_seconds",
+        "_methods",
+        "_other_method",
         "_routes",
         "_seconds",
         "_words",
@@ -107,6 +77,9 @@ class ResponseCounts:
         self._routes: dict[Any, int] = {
             name or None: number for number, name in enumerate(route_names(words)) if name is not None
         }
+        self._bounds = list(BOUNDS)
+        self._methods: dict[str, int] = {name: BLOCKS_AT + place for name, place in _METHODS.items()}
+        self._other_method = self._methods["OTHER"]
         self._due = [0.0] * BUCKETS
         # What is not in the file yet.
         self._seconds = [0.0] * ROUTES
@@ -115,40 +88,51 @@ class ResponseCounts:
         self._bytes_in = 0
         self._bytes_out = 0
 
-    def response_complete(self, exchange: Exchange) -> None:
+    def response_complete(self, exchange: Any) -> None:
+        """Count a response; `exchange` is an `HttpCycle` at its end."""
+        cycle: HttpCycle = exchange
         now = self._clock()
-        started = exchange.started
+        started = cycle.started
         seconds = now - started
-        bucket: int = bisect_left(_BOUNDS, seconds)
+        bucket = self._bucket(seconds)
         try:
             # Our own extension; Starlette's and FastAPI's way to say it; Litestar's.
-            scope = exchange.scope
-            name = scope["extensions"].get("pronghorn.route")
+            scope: dict[str, Any] = cycle.scope
+            extensions: dict[str, Any] = scope["extensions"]
+            name = extensions.get("pronghorn.route")
             if name is None:
                 found = scope.get("route")
                 name = scope.get("path_template") if found is None else found.path
-            route = self._routes.get(name, -1)
+            route = 0 if name is None else self._routes.get(name, -1)
             if route < 0:
                 route = self._place(name)
         except Exception:  # noqa: BLE001  # the application may have put anything there
             route = 0
-        method = _METHODS.get(exchange.head.method, _OTHER_METHOD)
-        place = BLOCKS_AT + route * BLOCK + method + exchange.status // 100 * BUCKETS + bucket
-        self._words[place] += 1
+        method = self._methods.get(cycle.head.method, self._other_method)
+        self._words[route * BLOCK + method + cycle.status // 100 * BUCKETS + bucket] += 1
         self._seconds[route] += seconds
-        first = exchange.first_byte
+        first = cycle.first_byte
         if first:
             waited = first - started
-            self._first_bytes[bisect_left(_BOUNDS, waited)] += 1
+            self._first_bytes[self._bucket(waited)] += 1
             self._first_seconds += waited
         else:
             self._first_bytes[bucket] += 1
             self._first_seconds += seconds
-        self._bytes_in += exchange.bytes_in
-        self._bytes_out += exchange.bytes_out
+        self._bytes_in += cycle.bytes_in
+        self._bytes_out += cycle.bytes_out
         if now >= self._due[bucket]:
             self._due[bucket] = now + _RENEWAL
-            self._note(bucket, route, seconds, exchange.request_id)
+            self._note(bucket, route, seconds, cycle.request_id)
+
+    def _bucket(self, seconds: float) -> int:
+        """Where a time belongs; most are short."""
+        number = 0
+        for bound in self._bounds:
+            if seconds <= bound:
+                break
+            number += 1
+        return number
 
     def publish(self) -> None:
         """Write down what has waited."""
