@@ -42,6 +42,10 @@ down: ## Stop the stack and remove its containers, networks and volumes
 logs: ## Follow the logs of the stack
 	@scripts/stack logs
 
+.PHONY: status
+status: ## Print the address of the running stack's status page, for a browser on this machine
+	@scripts/stack status
+
 .PHONY: doctor
 doctor: ## Look at the running stack, and say what is wrong with it and the way out
 	@scripts/stack doctor

@@ -71,10 +71,12 @@ def reader(images: Built, free_port: int, tmp_path: Path) -> Iterator[Reader]:
 
 
 def test_up_down_and_another_application(reader: Reader) -> None:
-    up, doctor, smoke, down, up_with_another = commands("stack")
+    up, status, doctor, smoke, down, up_with_another = commands("stack")
 
     assert reader.url in reader.types(up)
     assert reader.is_greeted() == "from Pronghorn"
+    page = httpx.get(reader.types(status).strip(), timeout=30, trust_env=False).raise_for_status()
+    assert page.headers["content-type"].startswith("text/html")
     assert ", 0 bad, " in reader.types(doctor)
     assert " failed" not in reader.types(smoke)
 
