@@ -600,7 +600,7 @@ async def test_shutdown_lets_a_request_finish_and_says_that_it_is_the_last(parse
 async def test_request_that_arrives_during_the_drain_is_the_last(parser: str) -> None:
     service = make_service(echo, parser=parser)
     transport = connect(service)
-    service.draining = True
+    service.parting = service.draining = True
     transport.feed(GET)
     await turns()
     assert answers(transport) == [(200, b"/")]
