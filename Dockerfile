@@ -72,7 +72,7 @@ RUN --mount=type=secret,id=ca_bundle --mount=type=secret,id=pip_conf --mount=typ
 COPY --from=wheel /opt/build/wheels /opt/build/wheels
 RUN pip-install /opt/pronghorn --no-index --no-deps /opt/build/wheels/*.whl \
     && install /usr/local/bin/publish-static /opt/pronghorn/bin/ \
-    && /opt/pronghorn/bin/python -m compileall -q --invalidation-mode unchecked-hash /opt/pronghorn/lib
+    && /opt/pronghorn/bin/python -m compileall -q -f --invalidation-mode unchecked-hash /opt/pronghorn/lib
 
 # For whoever starts this image with the command `gunicorn`, which looks for this file in the folder it is started in. The
 # application's own takes its place.

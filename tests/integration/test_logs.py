@@ -111,12 +111,9 @@ def test_one_request_is_followed_by_its_id(stack: Stack, client: httpx.Client) -
     assert (outer["path"], outer["status"]) == (inner["path"], inner["status"]) == ("/talk", 500)
     assert outer["duration_ms"] >= 0
     assert inner["first_byte_ms"] <= inner["duration_ms"]
-    assert [record["logger"] for record in said] == [
-        "shop",
-        "py.warnings",
-        "pronghorn.error",
-        "pronghorn.access",
-    ]
+    # Python warns of the same thing once, so that is another request's.
+    loggers = [record["logger"] for record in said if record["logger"] != "py.warnings"]
+    assert loggers == ["shop", "pronghorn.error", "pronghorn.access"]
     assert {record["worker"] for record in said if "worker" in record} == {inner["worker"]}
 
 

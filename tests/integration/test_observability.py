@@ -34,7 +34,7 @@ def hurried(folder: Path) -> None:
     """The shipped configuration, with seconds for minutes."""
     shutil.copytree(ROOT / "observability", folder, dirs_exist_ok=True)
     seconds = [
-        (folder / "prometheus/prometheus.yml", r"_interval: \d+s", "_interval: 1s"),
+        (folder / "prometheus/prometheus.yml", r"(_interval|scrape_timeout): \d+s", r"\1: 1s"),
         *((path, r"for: \d+[smh]", "for: 1s") for path in (folder / "prometheus/rules").iterdir()),
         (folder / "alertmanager/alertmanager.yml", r"(group_wait|group_interval): \d+[sm]", r"\1: 1s"),
     ]
