@@ -239,7 +239,9 @@ def test_two_builds_of_one_commit_have_the_same_in_them(
 def bake(*arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
     command = ["docker", "buildx", "bake", *arguments]
     environment = {**os.environ, **variables}
-    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    return done
 
 
 def test_a_release_is_for_two_platforms_and_says_where_it_comes_from(images: Built) -> None:
