@@ -16,27 +16,11 @@ from typing import Any
 
 import pytest
 
+from tests.support.files_logged import APP, LOG_CONFIG
 from tests.support.gunicorn_process import gunicorn
 from tests.support.process import PATIENCE, ServerProcess, running, serving
 
 ROOT = Path(__file__).resolve().parents[2]
-APP = """
-    async def app(scope, receive, send):
-        await send({"type": "http.response.start", "status": 200, "headers": []})
-        await send({"type": "http.response.body", "body": b"hello"})
-    """
-LOG_CONFIG = {
-    "version": 1,
-    "formatters": {"bare": {"format": "%(message)s"}},
-    "handlers": {
-        "access": {"class": "logging.FileHandler", "filename": "access.log", "formatter": "bare"},
-        "error": {"class": "logging.StreamHandler", "formatter": "bare", "stream": "ext://sys.stderr"},
-    },
-    "loggers": {
-        "pronghorn.access": {"handlers": ["access"], "level": "INFO", "propagate": False},
-        "pronghorn.error": {"handlers": ["error"], "level": "INFO", "propagate": False},
-    },
-}
 REQUESTS = 600
 
 
