@@ -62,6 +62,10 @@ smoke: $(READY) ## Ask a running deployment whether it keeps the contract (URL=h
 dev: ## Serve the application's folder in a container that starts anew when a file changes (APP=folder DEV_PORT=8000)
 	@scripts/stack dev
 
+.PHONY: deb
+deb: ## Build the Debian package: build/pronghorn_VERSION_ARCH.deb (docs/debian.md)
+	@scripts/deb
+
 .PHONY: sbom
 sbom: $(READY) ## Write what is in both images, as CycloneDX: build/pronghorn.cdx.json, build/pronghorn-nginx.cdx.json
 	@$(BIN)/python scripts/sbom "$${PRONGHORN_IMAGE:-pronghorn:latest}" build/pronghorn.cdx.json
