@@ -67,6 +67,16 @@ sbom: $(READY) ## Write what is in both images, as CycloneDX: build/pronghorn.cd
 	@$(BIN)/python scripts/sbom "$${PRONGHORN_IMAGE:-pronghorn:latest}" build/pronghorn.cdx.json
 	@$(BIN)/python scripts/sbom "$${PRONGHORN_NGINX_IMAGE:-pronghorn-nginx:latest}" build/pronghorn-nginx.cdx.json
 
+##@ This machine (systemd)
+
+.PHONY: install-systemd
+install-systemd: ## Install the server and its units, start nothing (PREFIX=/usr/local, DESTDIR=folder for a package)
+	@scripts/install-systemd install
+
+.PHONY: uninstall-systemd
+uninstall-systemd: ## Stop and remove what that installed, but for what somebody has changed (PREFIX=, DESTDIR= as above)
+	@scripts/install-systemd uninstall
+
 ##@ Development (a virtual environment)
 
 .PHONY: setup
@@ -93,7 +103,7 @@ lock: $(READY) ## Renew requirements/*.txt from pyproject.toml (LOCK_ARGS=--upgr
 
 .PHONY: test
 test: $(READY) ## Run every kind of test, with a summary at the end
-	@$(BIN)/python scripts/test unit conformance integration
+	@$(BIN)/python scripts/test unit conformance integration systemd
 
 .PHONY: test-unit
 test-unit: $(READY) ## Run the unit tests
@@ -106,6 +116,10 @@ test-conformance: $(READY) ## Run the conformance tests: golden requests against
 .PHONY: test-integration
 test-integration: $(READY) ## Run the integration tests: the shipped compose file, for real
 	@$(BIN)/python scripts/test integration
+
+.PHONY: test-systemd
+test-systemd: $(READY) ## Run the tests of the units, on a machine with a real systemd
+	@$(BIN)/python scripts/test systemd
 
 .PHONY: autobahn
 autobahn: $(READY) ## Run every case of the Autobahn test suite against every WebSocket codec
