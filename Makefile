@@ -133,6 +133,14 @@ autobahn: $(READY) ## Run every case of the Autobahn test suite against every We
 fuzz: ## Fuzz the parsers and whole connections, led by coverage (FUZZ_SECONDS=60 for each of both)
 	@scripts/fuzz $(FUZZ_ARGS)
 
+.PHONY: loadtest
+loadtest: ## Put load on the running stack and check thresholds (URL=https://..., LOADTEST_USERS=200 LOADTEST_DURATION=5m)
+	@scripts/loadtest $(URL)
+
+.PHONY: loadtest-ui
+loadtest-ui: ## The same with Locust's web UI, on http://127.0.0.1:8089/ (LOADTEST_PORT)
+	@scripts/loadtest --ui $(URL)
+
 .PHONY: lint
 lint: $(READY) ## Check style, types and shell scripts; change nothing
 	@scripts/lint
@@ -157,7 +165,7 @@ drills: ## Kill, hang, recycle, restart and upgrade workers under load (DRILLS_A
 
 .PHONY: clean
 clean: ## Remove environments, caches and build results; containers are `make down`
-	@rm -rf .venv .venv-bench* .venv-fuzz .bench .fuzz build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache .coverage
+	@rm -rf .venv .venv-bench* .venv-fuzz .venv-loadtest .bench .fuzz build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache .coverage
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .PHONY: help

@@ -169,9 +169,9 @@ class Config:
         help="Logging configuration: a .json, .yaml or .ini file as logging.config takes it. None in code leaves logging alone.",
     )
     log_format: str = LOGGING.option(
-        kinds.Choice(("auto", "text", "json")),
+        kinds.Choice(("auto", "text", "json", "journal")),
         default="auto",
-        help="How lines are written without --log-config. auto is text, or JSON where the application's root logger writes that.",
+        help="How lines are written without --log-config. auto is text, or JSON where the application's root logger writes that. journal is JSON, and records with fields where systemd's journal reads.",
     )
     access_log: bool = LOGGING.option(kinds.Flag(), default=True, help="Log each request.")
     request_id: bool = LOGGING.option(
