@@ -62,10 +62,6 @@ smoke: $(READY) ## Ask a running deployment whether it keeps the contract (URL=h
 dev: ## Serve the application's folder in a container that starts anew when a file changes (APP=folder DEV_PORT=8000)
 	@scripts/stack dev
 
-.PHONY: deb
-deb: ## Build the Debian package: build/pronghorn_VERSION_ARCH.deb (docs/debian.md)
-	@scripts/deb
-
 .PHONY: sbom
 sbom: $(READY) ## Write what is in both images, as CycloneDX: build/pronghorn.cdx.json, build/pronghorn-nginx.cdx.json
 	@$(BIN)/python scripts/sbom "$${PRONGHORN_IMAGE:-pronghorn:latest}" build/pronghorn.cdx.json
@@ -80,6 +76,10 @@ install-systemd: ## Install the server and its units, start nothing (PREFIX=/usr
 .PHONY: uninstall-systemd
 uninstall-systemd: ## Stop and remove what that installed, but for what somebody has changed (PREFIX=, DESTDIR= as above)
 	@scripts/install-systemd uninstall
+
+.PHONY: deb
+deb: ## Build the Debian package: build/pronghorn_VERSION_ARCH.deb (docs/debian.md)
+	@scripts/deb
 
 ##@ Development (a virtual environment)
 
