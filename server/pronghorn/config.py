@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import KW_ONLY, InitVar, dataclass
 from typing import Any
 
-from pronghorn import kinds
+from pronghorn import kinds, web_kinds
 from pronghorn.agreement import check_together
 from pronghorn.declare import Option, declared
 from pronghorn.headings import (
@@ -169,9 +169,9 @@ class Config:
         help="Logging configuration: a .json, .yaml or .ini file as logging.config takes it. None in code leaves logging alone.",
     )
     log_format: str = LOGGING.option(
-        kinds.Choice(("auto", "text", "json")),
+        kinds.Choice(("auto", "text", "json", "journal")),
         default="auto",
-        help="How lines are written without --log-config. auto is text, or JSON where the application's root logger writes that.",
+        help="How lines are written without --log-config. auto is text, or JSON where the application's root logger writes that. journal is JSON, and records with fields where systemd's journal reads.",
     )
     access_log: bool = LOGGING.option(kinds.Flag(), default=True, help="Log each request.")
     request_id: bool = LOGGING.option(
@@ -184,8 +184,8 @@ class Config:
     )
 
     # Observability
-    admin: kinds.Address | None = OBSERVABILITY.option(
-        kinds.AdminAddress(),
+    admin: web_kinds.Address | None = OBSERVABILITY.option(
+        web_kinds.AdminAddress(),
         help="Answer /livez, /readyz, /metrics, /workers and a status page here, and never where the application is: host:port, :port of this machine alone, or unix:PATH.",
     )
     metrics: bool = OBSERVABILITY.option(
@@ -200,7 +200,7 @@ class Config:
         help="Where the numbers of all processes are kept, prometheus-client's too. What an earlier server has left there is removed.",
     )
     health_path: str | None = OBSERVABILITY.option(
-        kinds.UrlPath(),
+        web_kinds.UrlPath(),
         help="The server itself answers this path beside the application: 200 when ready, 503 while it starts or stops.",
     )
 
@@ -347,14 +347,14 @@ class Config:
         help="Take client address, scheme and more from the forwarding headers of trusted peers.",
     )
     forwarded_allow_ips: str = PROXY.option(
-        kinds.Addresses(),
+        web_kinds.Addresses(),
         default="127.0.0.1,::1",
         ambient="FORWARDED_ALLOW_IPS",
         default_text="$FORWARDED_ALLOW_IPS or 127.0.0.1,::1",
         help="Trusted peers: addresses and networks with commas between; unix: is any Unix socket peer, * is everyone.",
     )
     forwarded_headers: str = PROXY.option(
-        kinds.ForwardedHeaders(),
+        web_kinds.ForwardedHeaders(),
         default="x-forwarded-for,x-forwarded-proto",
         help="Which of their headers count: forwarded, x-forwarded-for, -proto, -host, -port and -prefix, with commas between.",
     )
@@ -364,7 +364,7 @@ class Config:
         help="How many proxies there are at most: the client's address is looked for among that many, counted from the right.",
     )
     headers: list[tuple[str, str]] = PROXY.option(
-        kinds.Headers(),
+        web_kinds.Headers(),
         default=[],
         flag="--header",
         help="Add this header to every response. May be repeated.",
@@ -427,7 +427,7 @@ class Config:
         kinds.Flag(), default=True, valued=True, help="Compress messages for clients that offer it."
     )
     ws_origins: list[str] = WEBSOCKETS.option(
-        kinds.Origins(),
+        web_kinds.Origins(),
         default=[],
         default_text="any",
         help="Origins of the pages that may open a WebSocket, with commas between; others get 403. May be repeated.",

@@ -58,9 +58,12 @@ _LINGER: Final = 1.0
 class JsonLogger(Logger):  # type: ignore[misc]  # Gunicorn has no types
     """A `logger_class`: everything as one JSON object a line, access lines in the way of ``--log-format json``."""
 
+    FORMAT: ClassVar[str] = "json"
+
     def setup(self, cfg: Any) -> None:
         """Set Gunicorn's handlers up, again at each reload, and give them our format."""
         super().setup(cfg)
+        output.use_fields(self.FORMAT == "journal")
         consoles: tuple[tuple[logging.Logger, output.Name], ...]
         consoles = ((self.error_log, "stderr"), (self.access_log, "stdout"))
         for log, stream in consoles:
@@ -68,13 +71,19 @@ class JsonLogger(Logger):  # type: ignore[misc]  # Gunicorn has no types
             for place, handler in enumerate(log.handlers):
                 if hasattr(handler, "_gunicorn") and not isinstance(handler, SysLogHandler):
                     if type(handler) is logging.StreamHandler:
-                        console = logs.ConsoleHandler(stream, "json", use_colors=False)
+                        console = logs.ConsoleHandler(stream, self.FORMAT, use_colors=False)
                         vars(console)["_gunicorn"] = True  # by which Gunicorn finds it again
                         log.handlers[place] = console
                     else:
                         handler.setFormatter(JsonFormatter())
         if not (cfg.logconfig or cfg.logconfig_dict or cfg.logconfig_json):
             everything.take(self.error_log.level)
+
+
+class JournalLogger(JsonLogger):
+    """The same in the way of ``--log-format journal``."""
+
+    FORMAT = "journal"
 
 
 class _Heartbeat(WorkerTmp):  # type: ignore[misc]  # Gunicorn has no types
