@@ -103,7 +103,7 @@ lock: $(READY) ## Renew requirements/*.txt from pyproject.toml (LOCK_ARGS=--upgr
 
 .PHONY: test
 test: $(READY) ## Run every kind of test, with a summary at the end
-	@$(BIN)/python scripts/test unit conformance integration systemd drills
+	@$(BIN)/python scripts/test unit+conformance integration systemd drills
 
 .PHONY: test-unit
 test-unit: $(READY) ## Run the unit tests
@@ -128,6 +128,14 @@ autobahn: $(READY) ## Run every case of the Autobahn test suite against every We
 .PHONY: fuzz
 fuzz: ## Fuzz the parsers and whole connections, led by coverage (FUZZ_SECONDS=60 for each of both)
 	@scripts/fuzz $(FUZZ_ARGS)
+
+.PHONY: loadtest
+loadtest: ## Put load on the running stack and check thresholds (URL=https://..., LOADTEST_USERS=200 LOADTEST_DURATION=5m)
+	@scripts/loadtest $(URL)
+
+.PHONY: loadtest-ui
+loadtest-ui: ## The same with Locust's web UI, on http://127.0.0.1:8089/ (LOADTEST_PORT)
+	@scripts/loadtest --ui $(URL)
 
 .PHONY: lint
 lint: $(READY) ## Check style, types and shell scripts; change nothing
@@ -157,7 +165,7 @@ drill-servers: ## The same to workers of several servers, side by side (DRILLS_A
 
 .PHONY: clean
 clean: ## Remove environments, caches and build results; containers are `make down`
-	@rm -rf .venv .venv-bench* .venv-fuzz .bench .fuzz build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache .coverage
+	@rm -rf .venv .venv-bench* .venv-fuzz .venv-loadtest .bench .fuzz build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache .coverage
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .PHONY: help
