@@ -1,6 +1,8 @@
 # shellcheck shell=bash
 # Images of a plain Debian release: which are here, which a registry has, and how one is made by debootstrap from this machine's
 # own mirror. Sourced after say.sh and debian.sh.
+#
+#   choose_debian RELEASE [IMAGE]   sets debian_image; where no image of the release is to be had, it is made
 
 have_image() { docker image inspect "$1" >/dev/null 2>&1; }
 # A few seconds decide: a machine without a registry fails at the name, one behind a silent firewall at the timeout.
@@ -68,4 +70,19 @@ make_debian() {
     _without_leftovers "$root"
     step "Importing it as $image" _import_image "$root" "$image"
     rm -rf "$root"
+}
+
+# choose_debian RELEASE [IMAGE]: sets debian_image to an image of the plain release, the first of these: IMAGE, which somebody has
+# asked for; one made here earlier; the one of the registry, if it is here or the registry answers (PRONGHORN_REGISTRY=never skips
+# the question); one that is made now, which takes root.
+choose_debian() {
+    local release=$1 default=debian:$1-slim
+    debian_image=${2:-pronghorn/base-debian:$release}
+    if [[ -n ${2:-} ]] || have_image "$debian_image"; then return; fi
+    if have_image "$default" || { [[ ${PRONGHORN_REGISTRY:-} != never ]] && registry_has "$default"; }; then
+        debian_image=$default
+        return
+    fi
+    require_debootstrap "no container registry answers" "Set ${release^^}_IMAGE to an image of Debian $release that you have."
+    make_debian "$release" "$debian_image"
 }

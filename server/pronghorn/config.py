@@ -14,13 +14,14 @@ from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import KW_ONLY, InitVar, dataclass
 from typing import Any
 
-from pronghorn import kinds
+from pronghorn import kinds, web_kinds
 from pronghorn.agreement import check_together
 from pronghorn.declare import Option, declared
 from pronghorn.headings import (
     APPLICATION,
     BINDING,
     DEVELOPMENT,
+    HTTP2,
     LIMITS,
     LOGGING,
     OBSERVABILITY,
@@ -110,11 +111,10 @@ class Config:
         default="auto",
         help="HTTP/1.1 parser. auto is httptools where it is installed.",
     )
-    http2: bool = WORKERS.option(
+    http2: bool | None = WORKERS.option(
         kinds.Flag(),
-        default=False,
-        later="HTTP/2 comes with a later version",
-        help="Speak HTTP/2 too, over TLS and in clear text.",
+        default_text="over TLS, where h2 is installed",
+        help="Speak HTTP/2 too, over TLS and in clear text. Needs h2.",
     )
     ws: str | Callable[..., Any] = WORKERS.option(
         kinds.Choice(("auto", "none", "websockets", "websockets-sansio", "wsproto"), attribute=True),
@@ -169,9 +169,9 @@ class Config:
         help="Logging configuration: a .json, .yaml or .ini file as logging.config takes it. None in code leaves logging alone.",
     )
     log_format: str = LOGGING.option(
-        kinds.Choice(("auto", "text", "json")),
+        kinds.Choice(("auto", "text", "json", "journal")),
         default="auto",
-        help="How lines are written without --log-config. auto is text, or JSON where the application's root logger writes that.",
+        help="How lines are written without --log-config. auto is text, or JSON where the application's root logger writes that. journal is JSON, and records with fields where systemd's journal reads.",
     )
     access_log: bool = LOGGING.option(kinds.Flag(), default=True, help="Log each request.")
     request_id: bool = LOGGING.option(
@@ -184,8 +184,8 @@ class Config:
     )
 
     # Observability
-    admin: kinds.Address | None = OBSERVABILITY.option(
-        kinds.AdminAddress(),
+    admin: web_kinds.Address | None = OBSERVABILITY.option(
+        web_kinds.AdminAddress(),
         help="Answer /livez, /readyz, /metrics, /workers and a status page here, and never where the application is: host:port, :port of this machine alone, or unix:PATH.",
     )
     metrics: bool = OBSERVABILITY.option(
@@ -200,7 +200,7 @@ class Config:
         help="Where the numbers of all processes are kept, prometheus-client's too. What an earlier server has left there is removed.",
     )
     health_path: str | None = OBSERVABILITY.option(
-        kinds.UrlPath(),
+        web_kinds.UrlPath(),
         help="The server itself answers this path beside the application: 200 when ready, 503 while it starts or stops.",
     )
 
@@ -347,14 +347,14 @@ class Config:
         help="Take client address, scheme and more from the forwarding headers of trusted peers.",
     )
     forwarded_allow_ips: str = PROXY.option(
-        kinds.Addresses(),
+        web_kinds.Addresses(),
         default="127.0.0.1,::1",
         ambient="FORWARDED_ALLOW_IPS",
         default_text="$FORWARDED_ALLOW_IPS or 127.0.0.1,::1",
         help="Trusted peers: addresses and networks with commas between; unix: is any Unix socket peer, * is everyone.",
     )
     forwarded_headers: str = PROXY.option(
-        kinds.ForwardedHeaders(),
+        web_kinds.ForwardedHeaders(),
         default="x-forwarded-for,x-forwarded-proto",
         help="Which of their headers count: forwarded, x-forwarded-for, -proto, -host, -port and -prefix, with commas between.",
     )
@@ -364,13 +364,41 @@ class Config:
         help="How many proxies there are at most: the client's address is looked for among that many, counted from the right.",
     )
     headers: list[tuple[str, str]] = PROXY.option(
-        kinds.Headers(),
+        web_kinds.Headers(),
         default=[],
         flag="--header",
         help="Add this header to every response. May be repeated.",
     )
     server_header: bool = PROXY.option(kinds.Flag(), default=True, help="Send a Server header.")
     date_header: bool = PROXY.option(kinds.Flag(), default=True, help="Send a Date header.")
+
+    # HTTP/2
+    h2_max_concurrent_streams: int = HTTP2.option(
+        kinds.Whole(1, 2**31 - 1, metavar="COUNT"),
+        default=100,
+        help="Requests that one connection may have open at a time.",
+    )
+    h2_max_inbound_frame_size: int = HTTP2.option(
+        kinds.Whole(16384, 2**24 - 1, metavar="BYTES"),
+        default=16384,
+        help="Largest payload of a frame that a client may send.",
+    )
+    h2_initial_window: int = HTTP2.option(
+        kinds.Whole(65535, 2**31 - 1, metavar="BYTES"),
+        default=262144,
+        help="Bytes of one request's body that a client may send ahead of the application.",
+    )
+    h2_connection_window: int = HTTP2.option(
+        kinds.Whole(65535, 2**31 - 1, metavar="BYTES"),
+        default=1048576,
+        help="The same for all requests of a connection together, and so the memory that their bodies may take.",
+    )
+    h2_ping_interval: int | float | None = HTTP2.option(
+        kinds.Seconds(),
+        default=0,
+        nullable=True,
+        help="Seconds of a client's silence after which it is asked for a sign of life. 0, or None in code, is never.",
+    )
 
     # WebSocket
     ws_max_size: int = WEBSOCKETS.option(
@@ -399,7 +427,7 @@ class Config:
         kinds.Flag(), default=True, valued=True, help="Compress messages for clients that offer it."
     )
     ws_origins: list[str] = WEBSOCKETS.option(
-        kinds.Origins(),
+        web_kinds.Origins(),
         default=[],
         default_text="any",
         help="Origins of the pages that may open a WebSocket, with commas between; others get 403. May be repeated.",
@@ -459,9 +487,6 @@ class Config:
             if value is None and told.ambient and environ.get(told.ambient):
                 value = told.read_ambient(environ[told.ambient])
             values[name] = value = told.read_code(value)
-            # Server.serve() is one process whatever `workers` says; whoever starts processes looks at it.
-            if name != "workers":
-                told.require_available(value, code=True)
             object.__setattr__(self, name, value)
         if not (isinstance(self.app, str) or callable(self.app)):
             raise OPTIONS["app"].fault("there is no application to serve", source=None, code=True)

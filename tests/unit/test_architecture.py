@@ -34,11 +34,12 @@ ALLOWED: dict[str, set[str]] = {
     "importer": set(),
     # The options: what a value may be, one declaration each, Config, and where its values come from.
     "kinds": set(),
+    "web_kinds": {"kinds"},
     "declare": {"kinds"},
     "headings": {"declare"},
     "agreement": {"declare"},
     "env_file": set(),
-    "config": {"agreement", "declare", "env_file", "headings", "kinds"},
+    "config": {"agreement", "declare", "env_file", "headings", "kinds", "web_kinds"},
     "sources": {"agreement", "config", "declare", "env_file", "kinds"},
     # The command: its words sorted, and what it tells about itself.
     "flags": {"declare"},

@@ -25,9 +25,9 @@ from pronghorn.doctor.machine import Machine
 from pronghorn.doctor.nginx import Nginx, seconds, size
 from pronghorn.doctor.patient import Patient
 from pronghorn.errors import UsageError
-from pronghorn.kinds import Address
 from pronghorn.observe import slots
 from pronghorn.observe.counts import Counts
+from pronghorn.web_kinds import Address
 from tests.support.process import command, running, serving
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from pronghorn import kinds
+from pronghorn import kinds, web_kinds
 from pronghorn.kinds import Kind
 
 KINDS: list[Kind] = [
@@ -19,9 +19,9 @@ KINDS: list[Kind] = [
     kinds.File(),
     kinds.File(folder=True),
     kinds.LogConfig(),
-    kinds.UrlPath(),
+    web_kinds.UrlPath(),
     kinds.SocketPath(),
-    kinds.AdminAddress(),
+    web_kinds.AdminAddress(),
     kinds.Whole(1, 9),
     kinds.Processes(),
     kinds.Size(),
@@ -31,10 +31,10 @@ KINDS: list[Kind] = [
     kinds.LogLevel(("info", "debug")),
     kinds.FileMode(),
     kinds.Words(),
-    kinds.Addresses(),
+    web_kinds.Addresses(),
     kinds.TlsVersion(),
-    kinds.ForwardedHeaders(),
-    kinds.Headers(),
+    web_kinds.ForwardedHeaders(),
+    web_kinds.Headers(),
 ]
 
 ANYTHING = st.recursive(
@@ -70,20 +70,24 @@ ANYTHING = st.recursive(
         (kinds.FileMode(), "0660", 0o660),
         (kinds.FileMode(), "0o660", 0o660),
         (kinds.FileMode(), "000", 0),
-        (kinds.UrlPath(), "/-/health", "/-/health"),
+        (web_kinds.UrlPath(), "/-/health", "/-/health"),
         (kinds.Words(), "src templates\n static ", ["src", "templates", "static"]),
-        (kinds.Addresses(), "10.0.0.0/8,unix:", "10.0.0.0/8,unix:"),
+        (web_kinds.Addresses(), "10.0.0.0/8,unix:", "10.0.0.0/8,unix:"),
         (kinds.LogConfig(), "", ""),
         (kinds.Reference(), "my.module:make", "my.module:make"),
         (kinds.TlsVersion(), "1.3", "1.3"),
-        (kinds.ForwardedHeaders(), "Forwarded , x-forwarded-port,forwarded", "forwarded,x-forwarded-port"),
-        (kinds.Headers(), "X-A:1", [("X-A", "1")]),
-        (kinds.Headers(), " X-A : 1".replace(" :", ":"), [("X-A", "1")]),
-        (kinds.Headers(), "X-A:1 X-B:2", [("X-A", "1"), ("X-B", "2")]),
-        (kinds.Headers(), "X-By: my own server X-B:2", [("X-By", "my own server"), ("X-B", "2")]),
-        (kinds.Headers(), "Link: see http://example.com", [("Link", "see http://example.com")]),
-        (kinds.Headers(), "X-A: b c:d\nX-E: f\n", [("X-A", "b c:d"), ("X-E", "f")]),
-        (kinds.Headers(), "X-Empty:", [("X-Empty", "")]),
+        (
+            web_kinds.ForwardedHeaders(),
+            "Forwarded , x-forwarded-port,forwarded",
+            "forwarded,x-forwarded-port",
+        ),
+        (web_kinds.Headers(), "X-A:1", [("X-A", "1")]),
+        (web_kinds.Headers(), " X-A : 1".replace(" :", ":"), [("X-A", "1")]),
+        (web_kinds.Headers(), "X-A:1 X-B:2", [("X-A", "1"), ("X-B", "2")]),
+        (web_kinds.Headers(), "X-By: my own server X-B:2", [("X-By", "my own server"), ("X-B", "2")]),
+        (web_kinds.Headers(), "Link: see http://example.com", [("Link", "see http://example.com")]),
+        (web_kinds.Headers(), "X-A: b c:d\nX-E: f\n", [("X-A", "b c:d"), ("X-E", "f")]),
+        (web_kinds.Headers(), "X-Empty:", [("X-Empty", "")]),
     ],
 )
 def test_text_is_read(kind: Kind, text: str, value: Any) -> None:
@@ -111,12 +115,12 @@ def test_text_is_read(kind: Kind, text: str, value: Any) -> None:
             for text in ("my.parser", "a:", ":b", "a:b:c", "1:b")
         ),
         *((kinds.FileMode(), text) for text in ("", "66", "6600", "888", "0x1ff", "rw-rw----", "-660")),
-        *((kinds.UrlPath(), text) for text in ("", "healthz", "/a?b", "/a b", "/a#b", "/é", "http://x/")),
+        *((web_kinds.UrlPath(), text) for text in ("", "healthz", "/a?b", "/a b", "/a#b", "/é", "http://x/")),
         *(
-            (kinds.Headers(), text)
+            (web_kinds.Headers(), text)
             for text in ("X-A", ": v", "X A: v", "Content-Length: 3", "X-A: \x00", "X: €")
         ),
-        *((kinds.Headers(), text) for text in ("transfer-encoding: chunked", "X-A: a\r\x0bX-B: b")),
+        *((web_kinds.Headers(), text) for text in ("transfer-encoding: chunked", "X-A: a\r\x0bX-B: b")),
         (kinds.SocketPath(), ""),
         (kinds.File(), "/no/such/file"),
         (kinds.File(), "/"),
@@ -146,15 +150,15 @@ def test_text_is_refused(kind: Kind, text: str) -> None:
         (kinds.LogLevel(("info",)), 10, 10),
         (kinds.TlsVersion(), 1.2, "1.2"),
         (
-            kinds.ForwardedHeaders(),
+            web_kinds.ForwardedHeaders(),
             ["X-Forwarded-For", "x-forwarded-host"],
             "x-forwarded-for,x-forwarded-host",
         ),
         (kinds.Words(), "a folder", ["a folder"]),
         (kinds.Words(), ("a", "b"), ["a", "b"]),
-        (kinds.Addresses(), ["10.0.0.1", "::1"], "10.0.0.1,::1"),
-        (kinds.Headers(), [("a", "b"), ["c", "d"], "e: f"], [("a", "b"), ("c", "d"), ("e", "f")]),
-        (kinds.Headers(), "e: f", [("e", "f")]),
+        (web_kinds.Addresses(), ["10.0.0.1", "::1"], "10.0.0.1,::1"),
+        (web_kinds.Headers(), [("a", "b"), ["c", "d"], "e: f"], [("a", "b"), ("c", "d"), ("e", "f")]),
+        (web_kinds.Headers(), "e: f", [("e", "f")]),
         (kinds.SocketPath(), Path("/run/app.sock"), "/run/app.sock"),
         (kinds.LogConfig(), {"version": 1}, {"version": 1}),
         (kinds.Choice(("auto",), attribute=True), dict, dict),
@@ -185,17 +189,17 @@ def test_data_is_read(kind: Kind, data: Any, value: Any) -> None:
         (kinds.Text(), 5),
         (kinds.Words(), [1]),
         (kinds.Words(), b"bytes"),
-        (kinds.Headers(), 5),
-        (kinds.Headers(), [("a",)]),
-        (kinds.Headers(), [(b"a", b"b")]),
+        (web_kinds.Headers(), 5),
+        (web_kinds.Headers(), [("a",)]),
+        (web_kinds.Headers(), [(b"a", b"b")]),
         (kinds.Choice(("auto",)), dict),
         (kinds.ImportedApp(), 5),
         (kinds.Reference(), 5),
         (kinds.TlsVersion(), 1.1),
         (kinds.TlsVersion(), 772),
-        (kinds.ForwardedHeaders(), []),
-        (kinds.ForwardedHeaders(), ["x-real-ip"]),
-        (kinds.ForwardedHeaders(), ["forwarded", "x-forwarded-host"]),
+        (web_kinds.ForwardedHeaders(), []),
+        (web_kinds.ForwardedHeaders(), ["x-real-ip"]),
+        (web_kinds.ForwardedHeaders(), ["forwarded", "x-forwarded-host"]),
     ],
 )
 def test_data_is_refused(kind: Kind, data: Any) -> None:
@@ -263,7 +267,7 @@ def test_headers_survive_being_written_one_a_line(fields: list[tuple[str, str]])
         (name, value) for name, value in fields if name.lower() not in {"content-length", "transfer-encoding"}
     ]
     text = "".join(f"{name}:{value}\n" for name, value in fields)
-    assert kinds.Headers().from_text(text) == fields
+    assert web_kinds.Headers().from_text(text) == fields
 
 
 def test_a_file_mode_in_a_table_has_to_be_quoted() -> None:
@@ -284,18 +288,18 @@ def test_a_file_that_cannot_be_read_is_told_from_one_that_is_not_there(tmp_path:
 @pytest.mark.parametrize(
     ("text", "address", "shown"),
     [
-        ("127.0.0.1:9464", kinds.Address("127.0.0.1", 9464), "127.0.0.1:9464"),
-        (":9464", kinds.Address("127.0.0.1", 9464), "127.0.0.1:9464"),
-        ("[::1]:9464", kinds.Address("::1", 9464), "[::1]:9464"),
-        ("[fe80::1%eth0]:1", kinds.Address("fe80::1%eth0", 1), "[fe80::1%eth0]:1"),
-        ("0.0.0.0:0", kinds.Address("0.0.0.0", 0), "0.0.0.0:0"),  # a text, read
-        ("metrics.internal:65535", kinds.Address("metrics.internal", 65535), "metrics.internal:65535"),
-        ("unix:/run/admin.sock", kinds.Address("", 0, "/run/admin.sock"), "unix:/run/admin.sock"),
-        ("unix:admin.sock", kinds.Address("", 0, "admin.sock"), "unix:admin.sock"),
+        ("127.0.0.1:9464", web_kinds.Address("127.0.0.1", 9464), "127.0.0.1:9464"),
+        (":9464", web_kinds.Address("127.0.0.1", 9464), "127.0.0.1:9464"),
+        ("[::1]:9464", web_kinds.Address("::1", 9464), "[::1]:9464"),
+        ("[fe80::1%eth0]:1", web_kinds.Address("fe80::1%eth0", 1), "[fe80::1%eth0]:1"),
+        ("0.0.0.0:0", web_kinds.Address("0.0.0.0", 0), "0.0.0.0:0"),  # a text, read
+        ("metrics.internal:65535", web_kinds.Address("metrics.internal", 65535), "metrics.internal:65535"),
+        ("unix:/run/admin.sock", web_kinds.Address("", 0, "/run/admin.sock"), "unix:/run/admin.sock"),
+        ("unix:admin.sock", web_kinds.Address("", 0, "admin.sock"), "unix:admin.sock"),
     ],
 )
-def test_an_address_is_read_and_shown(text: str, address: kinds.Address, shown: str) -> None:
-    kind = kinds.AdminAddress()
+def test_an_address_is_read_and_shown(text: str, address: web_kinds.Address, shown: str) -> None:
+    kind = web_kinds.AdminAddress()
     assert kind.from_text(text) == address
     assert kind.show(address) == shown
     assert kind.from_data(kind.from_text(shown)) == address
@@ -317,5 +321,5 @@ def test_an_address_is_read_and_shown(text: str, address: kinds.Address, shown: 
 )  # fmt: skip
 def test_what_is_no_address_is_told_the_way_out(text: str, fault: str) -> None:
     with pytest.raises(ValueError) as caught:  # noqa: PT011  # the whole of it is below
-        kinds.AdminAddress().from_text(text)
+        web_kinds.AdminAddress().from_text(text)
     assert str(caught.value) == fault

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -16,27 +17,11 @@ from typing import Any
 
 import pytest
 
-from tests.support.gunicorn_process import gunicorn
+from tests.support.files_logged import APP, LOG_CONFIG
+from tests.support.gunicorn_process import gunicorn, workers
 from tests.support.process import PATIENCE, ServerProcess, running, serving
 
 ROOT = Path(__file__).resolve().parents[2]
-APP = """
-    async def app(scope, receive, send):
-        await send({"type": "http.response.start", "status": 200, "headers": []})
-        await send({"type": "http.response.body", "body": b"hello"})
-    """
-LOG_CONFIG = {
-    "version": 1,
-    "formatters": {"bare": {"format": "%(message)s"}},
-    "handlers": {
-        "access": {"class": "logging.FileHandler", "filename": "access.log", "formatter": "bare"},
-        "error": {"class": "logging.StreamHandler", "formatter": "bare", "stream": "ext://sys.stderr"},
-    },
-    "loggers": {
-        "pronghorn.access": {"handlers": ["access"], "level": "INFO", "propagate": False},
-        "pronghorn.error": {"handlers": ["error"], "level": "INFO", "propagate": False},
-    },
-}
 REQUESTS = 600
 
 
@@ -123,8 +108,26 @@ def test_no_line_is_lost_under_gunicorn(tmp_path: Path, logrotate: str) -> None:
         '%(h)s "%(r)s" %(s)s',
     )
     with gunicorn(tmp_path, APP, *arguments, ready=2) as server:
+        processes = [server.pid, *workers(server)]
+
+        def reopened(_: int) -> None:
+            # Gunicorn does not say so. A line that went to a file two rotations back would be compressed under its writer.
+            deadline = time.monotonic() + PATIENCE
+            while any(open_logs(pid) != ["access.log"] for pid in processes):
+                assert time.monotonic() < deadline, [open_logs(pid) for pid in processes]
+                time.sleep(0.01)
+
         config = shipped(tmp_path, f"kill -USR1 {server.pid}")
-        all_of_them(rotate_under_load(logrotate, tmp_path, server, lambda _: None, config))
+        all_of_them(rotate_under_load(logrotate, tmp_path, server, reopened, config))
+
+
+def open_logs(pid: int) -> list[str]:
+    """The names that the access logs of a process have now."""
+    names = []
+    for link in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # closed meanwhile
+            names.append(link.readlink().name)
+    return [name for name in names if name.startswith("access.log")]
 
 
 def test_copytruncate_keeps_a_redirected_stdout_in_use(tmp_path: Path, logrotate: str) -> None:

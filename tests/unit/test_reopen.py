@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 from pronghorn.observe.reopen import reopen
+from tests.support.files_logged import APP, LOG_CONFIG
 from tests.support.process import serving
 
 
@@ -127,25 +128,6 @@ def test_what_cannot_be_opened_leaves_the_old_file_in_use(
     assert f"{folder / 'app.log'} cannot be reopened, the old file stays in use" in caplog.text
     logger.info("one")
     assert lines(tmp_path / "moved" / "app.log") == ["one"]
-
-
-LOG_CONFIG = {
-    "version": 1,
-    "formatters": {"bare": {"format": "%(message)s"}},
-    "handlers": {
-        "access": {"class": "logging.FileHandler", "filename": "access.log", "formatter": "bare"},
-        "error": {"class": "logging.StreamHandler", "formatter": "bare", "stream": "ext://sys.stderr"},
-    },
-    "loggers": {
-        "pronghorn.access": {"handlers": ["access"], "level": "INFO", "propagate": False},
-        "pronghorn.error": {"handlers": ["error"], "level": "INFO"},
-    },
-}
-APP = """
-    async def app(scope, receive, send):
-        await send({"type": "http.response.start", "status": 200, "headers": []})
-        await send({"type": "http.response.body", "body": b"hello"})
-    """
 
 
 @pytest.mark.parametrize("loop", ["uvloop", "asyncio"])
