@@ -129,16 +129,6 @@ async def bad_field(scope: Scope, receive: Receive, send: Send) -> None:
     await answer(send, b"body", 200, (b"x", b"a\r\nx-smuggled: 1"))
 
 
-async def slowly(scope: Scope, receive: Receive, send: Send) -> None:
-    """Take one piece of the body, then none until the file named by the query is there."""
-    event = await receive()
-    if event["type"] == "http.disconnect":
-        raise served.ClientLeftError
-    await served.file_appears(scope["query_string"].decode())
-    rest = await whole_body(receive) if event["more_body"] else b""
-    await answer(send, b"%d" % (len(event["body"]) + len(rest)))
-
-
 ROUTES = {
     "/seen": seen,
     "/mirror": mirror,
@@ -156,7 +146,6 @@ ROUTES = {
     "/connection-fields": connection_fields,
     "/wide": wide,
     "/bad-field": bad_field,
-    "/slowly": slowly,
 }
 
 

@@ -182,11 +182,12 @@ class Malformed:
 
 @dataclass(frozen=True)
 class Served:
-    """The response on this stream is complete, with this status and body."""
+    """The response on this stream is complete, with this status and body. `last`: the connection may end behind it."""
 
     stream: int = 1
     status: int = 200
     body: bytes | None = None
+    last: bool = False
 
     def complaint(self, talk: Talk) -> str | None:
         stream = talk.client.stream(self.stream)
@@ -196,7 +197,7 @@ class Served:
             return f"stream {self.stream} was not answered {self.status}"
         if self.body is not None and bytes(stream.body) != self.body:
             return f"the body {bytes(stream.body[:100])!r}, where {self.body!r} is due"
-        return None if talk.goes_on else "the connection ended behind the response"
+        return None if talk.goes_on or self.last else "the connection ended behind the response"
 
 
 @dataclass(frozen=True)

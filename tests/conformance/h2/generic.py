@@ -73,7 +73,7 @@ CASES = [
                     (6, 2**32 - 1)]), GET], Served()),
     Case("generic-3.7", "PING", [ping(b"generic!")], Ponged((b"generic!",))),
     Case("generic-3.8", "GOAWAY, and the streams that there are go on",
-         [ECHO, goaway(0, Code.NO_ERROR), data(1, b"test")], Served(body=b"test")),
+         [ECHO, goaway(0, Code.NO_ERROR), data(1, b"test")], Served(body=b"test", last=True)),
     Case("generic-3.9", "WINDOW_UPDATE on the connection", [window_update(0, 1), GET], Served()),
     Case("generic-3.9", "WINDOW_UPDATE on a stream", [ECHO, window_update(1, 1), data(1, b"test")], Served()),
     Case("generic-3.10", "CONTINUATION",

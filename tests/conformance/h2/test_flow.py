@@ -57,7 +57,7 @@ def test_padding_is_given_back(clear: Subject) -> None:
 def test_a_body_that_nobody_reads_is_not_asked_for(clear: Subject) -> None:
     """A window is given back as the application reads; another stream goes on meanwhile, and has room."""
     with clear.connect() as client:
-        number = client.request(b"/slowly?read-on", method=b"POST", end=False)
+        number = client.request(b"/late-count?read-on", method=b"POST", end=False)
         assert client.until(lambda: Setting.INITIAL_WINDOW_SIZE in client.settings and 0 in client.given)
         window = client.settings[Setting.INITIAL_WINDOW_SIZE]
         assert client.send_body(number, window, end=False) == window
@@ -89,7 +89,7 @@ def test_bodies_that_nobody_reads_leave_the_connection_usable(clear: Subject) ->
 def test_more_than_the_window_is_an_error(clear: Subject, where: str) -> None:
     """§6.9.1: of the stream or of the connection; whichever window it is, the server says so."""
     with clear.connect() as client:
-        paths = [b"/slowly?never"] * (1 if where == "stream" else 60)
+        paths = [b"/late-count?never"] * (1 if where == "stream" else 60)
         numbers = [client.request(path, method=b"POST", end=False) for path in paths]
         assert client.until(lambda: Setting.INITIAL_WINDOW_SIZE in client.settings and 0 in client.given)
         window = client.settings[Setting.INITIAL_WINDOW_SIZE]

@@ -108,6 +108,9 @@ def test_a_flood(subject: Subject, flood: Flood, request: pytest.FixtureRequest)
     """The connection is over after a bounded number of frames, which a client that behaves does not notice."""
     batch = 100
     with watched(subject, request) as watch, subject.connect() as client:
+        assert (
+            client.barrier()
+        )  # settings are acknowledged: nothing of ours comes between the frames of a block
         client.send(flood.opening)
         sent = 0
         while sent * flood.frames < BOUND and drain(client):
@@ -220,7 +223,7 @@ def test_pings_whose_answers_nobody_reads(subject: Subject, request: pytest.Fixt
 def test_bodies_that_no_application_reads(subject: Subject, request: pytest.FixtureRequest) -> None:
     """All windows full, of a hundred streams: no more is kept than the connection's window has room for."""
     with watched(subject, request) as watch, subject.connect() as client:
-        numbers = [client.request(b"/slowly?never", method=b"POST", end=False) for _ in range(100)]
+        numbers = [client.request(b"/late-count?never", method=b"POST", end=False) for _ in range(100)]
         assert client.barrier()
         for number in numbers:
             while (room := client.room(number)) > 0:
