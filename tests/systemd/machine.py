@@ -17,7 +17,7 @@ from pathlib import Path
 from tests.integration.stack import ROOT, docker, new_name, until
 
 #: Of a command on the machine, in seconds; a `systemctl` that waits for longer waits for ever.
-PATIENCE = 150
+PATIENCE = 300
 
 #: What systemd needs of an engine. On cgroup v1 it has to see the tree that it is in; on v2 a namespace of its own would do as well.
 _RUN = [
