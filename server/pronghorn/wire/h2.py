@@ -106,6 +106,7 @@ class H2Wire:
     `others` are what the owner counts against the limit of concurrent streams beside them: work for streams that are gone.
     """
 
+    __deletable__ = ("_sink",)  # mypyc asks to be told
     __slots__ = (
         "_block",
         "_calm",
