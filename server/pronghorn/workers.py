@@ -31,7 +31,7 @@ from gunicorn.glogging import Logger
 from gunicorn.workers.base import Worker
 from gunicorn.workers.workertmp import WorkerTmp
 
-from pronghorn.config import OPTIONS, Config
+from pronghorn.config import Config
 from pronghorn.errors import UserError
 from pronghorn.gunicorn_settings import configuration, idle, refusal
 from pronghorn.importer import cause_text
@@ -364,16 +364,9 @@ class PronghornH11Worker(PronghornWorker):
 
 
 class PronghornH2CWorker(PronghornWorker):
-    """HTTP/2 besides HTTP/1.1. Until this version has HTTP/2 it serves HTTP/1.1, and says so at start."""
+    """HTTP/2 besides HTTP/1.1, in clear text as well. Needs h2."""
 
-    CONFIG_KWARGS: ClassVar[dict[str, Any]] = {} if OPTIONS["http2"].later else {"http2": True}
-
-    @classmethod
-    def check_config(cls, cfg: Any, log: Any) -> None:
-        """As for every worker."""
-        super().check_config(cfg, log)
-        if OPTIONS["http2"].later:
-            log.warning("%s: %s, until then it serves HTTP/1.1.", cls.__name__, OPTIONS["http2"].later)
+    CONFIG_KWARGS: ClassVar[dict[str, Any]] = {"http2": True}
 
 
 # The names of Uvicorn's workers, so that `uvicorn.workers.UvicornWorker` needs one word changed.

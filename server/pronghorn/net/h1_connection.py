@@ -20,6 +20,7 @@ from pronghorn.asgi.http import HttpCycle
 from pronghorn.asgi.scope import ScopeTemplate
 from pronghorn.asgi.states import COMPLETE, HELD, OPEN
 from pronghorn.wire.h1_response import LARGE, H1Response
+from pronghorn.wire.headers import mismatch
 from pronghorn.wire.ports import FilePart, Headers, RequestError, RequestHead, WebSocketChannel
 
 from . import files
@@ -199,8 +200,11 @@ class H1Connection:
                 self._queue = deque()
             self._queue.append(cycle)
             self._reads.hold(True)
-        if head.upgrade is not None and service.websockets is not None:
-            self._upgrade = service.websockets.asked(cycle, self, self._tls)
+        if head.upgrade is not None:
+            if service.websockets is not None:
+                self._upgrade = service.websockets.asked(cycle, self, self._tls)
+            if self._upgrade is None and service.http2 is not None and self._tls is None:
+                self._upgrade = service.http2.asked(cycle, self)
 
     def on_upgrade(self, data: bytes) -> None:
         if self._upgrade is not None:
@@ -270,13 +274,11 @@ class H1Connection:
         self._response.keep_alive = cycle.head.keep_alive and not service.parting
         service.active += 1
         if service.limit_concurrency is not None and service.active > service.limit_concurrency:
-            service.context_of(cycle.request_id).run(service.logger.warning, "Exceeded concurrency limit.")
-            service.meter.limit("concurrency")
-            cycle.refuse(503, [(b"retry-after", b"1"), (b"connection", b"close")])
+            service.refuse_crowded(cycle)
             return
         upgrade = self._upgrade
         if upgrade is not None and upgrade.http is cycle:
-            self._response.keep_alive = False  # nobody knows what comes behind a handshake that is refused
+            self._response.keep_alive = self._response.keep_alive and upgrade.persistent
             if upgrade.refused(service):
                 if not service.draining:
                     service.meter.protocol_error("websocket_handshake")
@@ -285,9 +287,7 @@ class H1Connection:
             upgrade = None
         service.requests += 1
         if service.requests == service.limit_requests:
-            service.meter.limit("max_requests")
-            # We may have been called from inside the request before this one, whose business that is not.
-            service.context_of("").run(service.on_request_limit)
+            service.reach_request_limit()
         cycle.eager = True
         self._task = service.spawn(
             cycle.run(service.app) if upgrade is None else upgrade.run(service.app), cycle.request_id
@@ -392,14 +392,7 @@ class H1Connection:
         if cycle is None:
             return
         if response.excess or response.missing:
-            path = cycle.scope["path"].encode("unicode_escape").decode("ascii")
-            service.context_of(cycle.request_id).run(
-                service.logger.error,
-                "Response of %s %s is %s.",
-                cycle.head.method,
-                path,
-                response.mismatch(),
-            )
+            service.tell_mismatch(cycle, mismatch(response.excess, response.missing))
         if not response.keep_alive:
             self._close(linger=not cycle.ended)
             return
@@ -455,6 +448,9 @@ class H1Connection:
         if self._phase == _TAKER:
             self._schedule()
 
+    def push(self, path: str, headers: Headers) -> None:
+        pass  # there is no such thing here, and the scope does not say that there were
+
     def _flush_soon(self) -> None:
         """See to it that what was written is handed over at the end of this iteration of the loop."""
         if not self._advancing and not self._out.scheduled:
@@ -477,17 +473,33 @@ class H1Connection:
         upgrade, service = self._upgrade, self._service
         status, own, others = upgrade.answer(subprotocol, headers)
         self._response.switch(upgrade.http.head, own, others)
+        self._leave()
+        upgrade.http.switched(status, others)
+        channel: WebSocketChannel = upgrade.connect(service, self._transport, self._out, self._writes)
+        return channel
+
+    def _leave(self) -> None:
+        """To this one the connection is over, and somebody else in its place."""
+        service = self._service
         self._out.flush()
-        # To this one the connection is over, and somebody else in its place.
         self._phase = _CLOSE
         service.connections.discard(self)
         service.deadlines.discard(self)
         self._reads.release()
         self._active = self._task = self._upgrade = None
         self._parser.close()
-        upgrade.http.switched(status, others)
-        channel: WebSocketChannel = upgrade.connect(service, self._transport, self._out, self._writes)
-        return channel
+
+    # A Leaver.
+
+    def leave_to_http2(self, head: RequestHead, body: bytes, settings: bytes) -> bool:
+        service = self._service
+        if self._queue or not self._parser.idle or service.parting or service.http2 is None:
+            return False
+        self._response.switch(head, [(b"upgrade", b"h2c")], ())
+        self._leave()
+        service.active -= 1
+        service.http2.take(service, self._transport).resume(head, body, settings)
+        return True
 
     # Ends.
 
