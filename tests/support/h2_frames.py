@@ -530,19 +530,21 @@ class Client(Reader):
         """The response to a request."""
         return self.response(self.request(path, *fields, **options))
 
-    def response(self, number: int) -> Stream:
-        """What came on a stream, once it is complete."""
+    def finished(self, number: int) -> Stream:
+        """What came on a stream, once nothing more can come."""
         stream = self.stream(number)
         assert self.until(lambda: stream.over), f"the connection ended: {self.told()}"
-        assert stream.code is None or stream.ended, (
-            f"stream {number} was reset: {Code(stream.code or 0).name}"
-        )
+        return stream
+
+    def response(self, number: int) -> Stream:
+        """What came on a stream, once it is complete."""
+        stream = self.finished(number)
+        assert stream.ended, f"stream {number} was reset: {Code(stream.code or 0).name}"
         return stream
 
     def refused(self, number: int) -> int:
         """The code that a stream was reset with, once it was."""
-        stream = self.stream(number)
-        assert self.until(lambda: stream.over), f"the connection ended: {self.told()}"
+        stream = self.finished(number)
         assert stream.code is not None, f"stream {number} was answered: {stream.status}"
         return stream.code
 

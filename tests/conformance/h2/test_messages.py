@@ -359,9 +359,8 @@ def test_the_number_of_streams(limited: Subject) -> None:
         client.send(reset(numbers[0]))
         # What the application still does for it counts, or a client could have any number of requests worked on.
         limited.server.stdout.wait_for("left alone")
-        stream = client.stream(client.request())
-        while client.until(lambda: stream.over) and stream.code == Code.REFUSED_STREAM:
-            stream = client.stream(client.request())
+        while (stream := client.finished(client.request())).code == Code.REFUSED_STREAM:
+            pass
         assert stream.status == 200
         assert not client.streams[numbers[1]].over
 
