@@ -18,7 +18,7 @@ ARG APP=examples/raw
 COPY ${APP}/ /
 
 # What every later stage agrees on: who runs, and where things are. Numbers, because a volume shared with nginx and a
-# Kubernetes securityContext know no names. 10000 is the group of the socket, 10001 the server's user, 10002 is nginx's.
+# Kubernetes securityContext know no names. 10000 is the group of the socket, 10001 the server's user, 10002 is nginx's, 10003 makes load.
 FROM ${PYTHON_IMAGE} AS base
 RUN groupadd --gid 10000 pronghorn \
     && useradd --uid 10001 --gid 10000 --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin pronghorn \
@@ -98,6 +98,29 @@ COPY tests/ /src/tests/
 CMD ["sh", "-c", "cd tests && exec python -m pytest -p no:cacheprovider -k 'not pid_1 and not the_docs' conformance --ignore=conformance/autobahn \
     unit/test_access*.py unit/test_chunked.py unit/test_cycle*.py unit/test_deadlines.py unit/test_h1*.py unit/test_health.py \
     unit/test_lifespan.py unit/test_scripted.py unit/test_server*.py unit/test_waker.py unit/test_ws*.py"]
+
+# Locust with the users of loadtest/, for the profile `loadtest` of docker-compose.yml. It stands beside what runs, and is no part of it.
+FROM tools AS locust
+COPY requirements/loadtest.txt /src/requirements/
+RUN --mount=type=secret,id=ca_bundle --mount=type=secret,id=pip_conf --mount=type=cache,target=/var/cache/pip \
+    pip-install /opt/pronghorn --require-hashes -r /src/requirements/loadtest.txt \
+    && /opt/pronghorn/bin/python -m compileall -q -f --invalidation-mode unchecked-hash /opt/pronghorn/lib
+
+FROM base AS loadtest
+COPY --from=locust /opt/pronghorn /opt/pronghorn
+COPY loadtest/ /opt/loadtest/loadtest/
+RUN install --directory --mode 755 --owner 10003 --group 10003 /reports
+ENV PYTHONPATH=/opt/loadtest \
+    PYTHONDONTWRITEBYTECODE=1 \
+    HOME=/tmp \
+    LOADTEST_REPORTS=/reports
+WORKDIR /opt/loadtest
+LABEL org.opencontainers.image.title="pronghorn-loadtest" \
+      org.opencontainers.image.description="Locust with the load tests of Pronghorn" \
+      org.opencontainers.image.licenses="BSD-3-Clause"
+USER 10003:10003
+ENTRYPOINT ["python3", "-m", "loadtest"]
+CMD ["run"]
 
 # What runs, and nothing else: no pip, no compiler, no package manager, no setuid or setgid file, nothing that everybody may
 # write but /tmp. Owned by root, so that the server can not change its own code even where the root file system is writable.

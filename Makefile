@@ -67,6 +67,16 @@ sbom: $(READY) ## Write what is in both images, as CycloneDX: build/pronghorn.cd
 	@$(BIN)/python scripts/sbom "$${PRONGHORN_IMAGE:-pronghorn:latest}" build/pronghorn.cdx.json
 	@$(BIN)/python scripts/sbom "$${PRONGHORN_NGINX_IMAGE:-pronghorn-nginx:latest}" build/pronghorn-nginx.cdx.json
 
+##@ This machine (systemd)
+
+.PHONY: install-systemd
+install-systemd: ## Install the server and its units, start nothing (PREFIX=/usr/local, DESTDIR=folder for a package)
+	@scripts/install-systemd install
+
+.PHONY: uninstall-systemd
+uninstall-systemd: ## Stop and remove what that installed, but for what somebody has changed (PREFIX=, DESTDIR= as above)
+	@scripts/install-systemd uninstall
+
 ##@ Development (a virtual environment)
 
 .PHONY: setup
@@ -93,7 +103,7 @@ lock: $(READY) ## Renew requirements/*.txt from pyproject.toml (LOCK_ARGS=--upgr
 
 .PHONY: test
 test: $(READY) ## Run every kind of test, with a summary at the end
-	@$(BIN)/python scripts/test unit conformance integration
+	@$(BIN)/python scripts/test unit+conformance integration systemd
 
 .PHONY: test-unit
 test-unit: $(READY) ## Run the unit tests
@@ -107,6 +117,10 @@ test-conformance: $(READY) ## Run the conformance tests: golden requests against
 test-integration: $(READY) ## Run the integration tests: the shipped compose file, for real
 	@$(BIN)/python scripts/test integration
 
+.PHONY: test-systemd
+test-systemd: $(READY) ## Run the tests of the units, on a machine with a real systemd
+	@$(BIN)/python scripts/test systemd
+
 .PHONY: autobahn
 autobahn: $(READY) ## Run every case of the Autobahn test suite against every WebSocket codec
 	@AUTOBAHN=all $(BIN)/python scripts/test autobahn
@@ -114,6 +128,14 @@ autobahn: $(READY) ## Run every case of the Autobahn test suite against every We
 .PHONY: fuzz
 fuzz: ## Fuzz the parsers and whole connections, led by coverage (FUZZ_SECONDS=60 for each of both)
 	@scripts/fuzz $(FUZZ_ARGS)
+
+.PHONY: loadtest
+loadtest: ## Put load on the running stack and check thresholds (URL=https://..., LOADTEST_USERS=200 LOADTEST_DURATION=5m)
+	@scripts/loadtest $(URL)
+
+.PHONY: loadtest-ui
+loadtest-ui: ## The same with Locust's web UI, on http://127.0.0.1:8089/ (LOADTEST_PORT)
+	@scripts/loadtest --ui $(URL)
 
 .PHONY: lint
 lint: $(READY) ## Check style, types and shell scripts; change nothing
@@ -139,7 +161,7 @@ drills: ## Kill, hang, recycle, restart and upgrade workers under load (DRILLS_A
 
 .PHONY: clean
 clean: ## Remove environments, caches and build results; containers are `make down`
-	@rm -rf .venv .venv-bench* .venv-fuzz .bench .fuzz build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache .coverage
+	@rm -rf .venv .venv-bench* .venv-fuzz .venv-loadtest .bench .fuzz build dist .hypothesis .mypy_cache .pytest_cache .ruff_cache .coverage
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .PHONY: help

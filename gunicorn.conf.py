@@ -104,9 +104,12 @@ errorlog = "-"
 _level = _setting("LOG_LEVEL", "info").lower()
 loglevel = "debug" if _level == "trace" else _level  # Gunicorn has no trace
 
-# JSON, one object a line and with the names that nginx' lines have; or text, which people read.
-if _setting("LOG_FORMAT", "json") == "json":
+# JSON, one object a line and with the names that nginx' lines have; the same as fields of systemd's journal; or text, which people read.
+_format = _setting("LOG_FORMAT", "json")
+if _format == "json":
     logger_class = "pronghorn.workers.JsonLogger"
+elif _format == "journal":
+    logger_class = "pronghorn.workers.JournalLogger"
 else:
     access_log_format = '%(h)s "%(r)s" %(s)s %(b)s %(D)sµs'
 

@@ -258,7 +258,7 @@ MEASURES: Final = (
     ),
     Measure(
         "systemd_stop",
-        "docs/service-manager.md",
+        "systemd/pronghorn.service.d/10-defaults.conf",
         _line(r"^TimeoutStopSec=(\d+)$"),
         "systemd kills the server after TERM",
     ),

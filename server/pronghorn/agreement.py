@@ -106,6 +106,8 @@ def without_effect(values: Mapping[str, Any], options: Mapping[str, Option]) -> 
             for name in options
             if name.startswith("ssl_") and name not in {"ssl_certfile", "ssl_keyfile", "ssl_context_factory"}
         ]
+    if values["http2"] is False:
+        idle += [(name, "beside --no-http2") for name in options if name.startswith("h2_")]
     if not values["proxy_headers"]:
         names = ("forwarded_headers", "forwarded_hops")
         idle += [(name, "beside --no-proxy-headers") for name in names]

@@ -71,7 +71,6 @@ def run(app: str | Callable[..., Any], **options: Any) -> None:
             raise TypeError(f"run() has no option {name!r}" + (f". {hint}" if hint else ""))
     with _exits():
         config = Config(app, **options)
-        OPTIONS["workers"].require_available(config.workers, code=True)
         _serve(config)
 
 

@@ -21,6 +21,7 @@ from pronghorn.headings import (
     APPLICATION,
     BINDING,
     DEVELOPMENT,
+    HTTP2,
     LIMITS,
     LOGGING,
     OBSERVABILITY,
@@ -110,11 +111,10 @@ class Config:
         default="auto",
         help="HTTP/1.1 parser. auto is httptools where it is installed.",
     )
-    http2: bool = WORKERS.option(
+    http2: bool | None = WORKERS.option(
         kinds.Flag(),
-        default=False,
-        later="HTTP/2 comes with a later version",
-        help="Speak HTTP/2 too, over TLS and in clear text.",
+        default_text="over TLS, where h2 is installed",
+        help="Speak HTTP/2 too, over TLS and in clear text. Needs h2.",
     )
     ws: str | Callable[..., Any] = WORKERS.option(
         kinds.Choice(("auto", "none", "websockets", "websockets-sansio", "wsproto"), attribute=True),
@@ -169,9 +169,9 @@ class Config:
         help="Logging configuration: a .json, .yaml or .ini file as logging.config takes it. None in code leaves logging alone.",
     )
     log_format: str = LOGGING.option(
-        kinds.Choice(("auto", "text", "json")),
+        kinds.Choice(("auto", "text", "json", "journal")),
         default="auto",
-        help="How lines are written without --log-config. auto is text, or JSON where the application's root logger writes that.",
+        help="How lines are written without --log-config. auto is text, or JSON where the application's root logger writes that. journal is JSON, and records with fields where systemd's journal reads.",
     )
     access_log: bool = LOGGING.option(kinds.Flag(), default=True, help="Log each request.")
     request_id: bool = LOGGING.option(
@@ -372,6 +372,34 @@ class Config:
     server_header: bool = PROXY.option(kinds.Flag(), default=True, help="Send a Server header.")
     date_header: bool = PROXY.option(kinds.Flag(), default=True, help="Send a Date header.")
 
+    # HTTP/2
+    h2_max_concurrent_streams: int = HTTP2.option(
+        kinds.Whole(1, 2**31 - 1, metavar="COUNT"),
+        default=100,
+        help="Requests that one connection may have open at a time.",
+    )
+    h2_max_inbound_frame_size: int = HTTP2.option(
+        kinds.Whole(16384, 2**24 - 1, metavar="BYTES"),
+        default=16384,
+        help="Largest payload of a frame that a client may send.",
+    )
+    h2_initial_window: int = HTTP2.option(
+        kinds.Whole(65535, 2**31 - 1, metavar="BYTES"),
+        default=262144,
+        help="Bytes of one request's body that a client may send ahead of the application.",
+    )
+    h2_connection_window: int = HTTP2.option(
+        kinds.Whole(65535, 2**31 - 1, metavar="BYTES"),
+        default=1048576,
+        help="The same for all requests of a connection together, and so the memory that their bodies may take.",
+    )
+    h2_ping_interval: int | float | None = HTTP2.option(
+        kinds.Seconds(),
+        default=0,
+        nullable=True,
+        help="Seconds of a client's silence after which it is asked for a sign of life. 0, or None in code, is never.",
+    )
+
     # WebSocket
     ws_max_size: int = WEBSOCKETS.option(
         kinds.Whole(1, metavar="BYTES"),
@@ -459,9 +487,6 @@ class Config:
             if value is None and told.ambient and environ.get(told.ambient):
                 value = told.read_ambient(environ[told.ambient])
             values[name] = value = told.read_code(value)
-            # Server.serve() is one process whatever `workers` says; whoever starts processes looks at it.
-            if name != "workers":
-                told.require_available(value, code=True)
             object.__setattr__(self, name, value)
         if not (isinstance(self.app, str) or callable(self.app)):
             raise OPTIONS["app"].fault("there is no application to serve", source=None, code=True)

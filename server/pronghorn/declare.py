@@ -23,8 +23,7 @@ class Option:
     """One declared option.
 
     `name` is the keyword, the table's key and, in capitals after a prefix, the variable. `default_text` tells the default
-    where the value alone would not. `ambient` is a variable of the platform that stands in for the default. `later` is the
-    sentence that says what a later version brings; until then the default is all there is.
+    where the value alone would not. `ambient` is a variable of the platform that stands in for the default.
     """
 
     name: str
@@ -37,7 +36,6 @@ class Option:
     valued: bool = False
     default_text: str | None = None
     ambient: str | None = None
-    later: str | None = None
     secret: bool = False
 
     @property
@@ -90,11 +88,6 @@ class Option:
         except ValueError as exc:
             raise self.fault(str(exc), source=None, code=True) from None
 
-    def require_available(self, value: Any, source: str | None = None, *, code: bool = False) -> None:
-        """Raise UsageError for what only a later version can do: it is refused, never ignored."""
-        if self.later is not None and value != self.default:
-            raise self.fault(self.later, source=source, code=code)
-
     def fresh_default(self) -> Any:
         """The default; a list is a new one each time."""
         return list(self.default) if isinstance(self.default, list) else self.default
@@ -133,7 +126,6 @@ class Group(str):
         valued: bool = False,
         default_text: str | None = None,
         ambient: str | None = None,
-        later: str | None = None,
         secret: bool = False,
     ) -> Any:
         """A dataclass field that declares an option. Its flag follows from the field's name unless `flag` gives another."""
@@ -147,7 +139,6 @@ class Group(str):
             valued=valued,
             default_text=default_text,
             ambient=ambient,
-            later=later,
             secret=secret,
         )
         metadata = {"option": told, "flag": flag}

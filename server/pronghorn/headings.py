@@ -10,11 +10,12 @@ LOGGING = Group("Logging")
 OBSERVABILITY = Group("Observability")
 PROXY = Group("Headers & proxies")
 LIMITS = Group("Timeouts & limits")
+HTTP2 = Group("HTTP/2")
 WEBSOCKETS = Group("WebSocket")
 TLS = Group("TLS")
 
 #: In their order.
 GROUPS = (
     *(BINDING, WORKERS, DEVELOPMENT, LOGGING, OBSERVABILITY, LIMITS),
-    *(APPLICATION, PROXY, WEBSOCKETS, TLS),
+    *(APPLICATION, PROXY, HTTP2, WEBSOCKETS, TLS),
 )

@@ -20,6 +20,7 @@ from pronghorn.importer import import_app, import_string, interface_of
 from pronghorn.middleware.asgi2 import ASGI2Middleware
 from pronghorn.middleware.proxy_headers import TrustedProxies
 from pronghorn.net.deadlines import Deadlines
+from pronghorn.net.http2 import Http2
 from pronghorn.net.service import NoTrust, Trust
 from pronghorn.net.tls import create_context
 from pronghorn.net.tls_reload import ReloadingTls
@@ -37,11 +38,12 @@ _FACTORY = "--ssl-context-factory"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Runtime:
-    """What one worker runs on. `tls` is None for clear text, `websockets` where nobody speaks their protocol."""
+    """What one worker runs on. `tls` is None for clear text, `websockets` and `http2` where nobody speaks their protocol."""
 
     app: ASGIApplication
     parser: Callable[[Inbound], HttpParser]
     websockets: WebSockets | None
+    http2: Http2 | None
     defaults: DefaultHeaders
     trust: Trust
     tls: ReloadingTls | None
@@ -58,6 +60,7 @@ def load(config: Config) -> Runtime:
         app=_application(config),
         parser=_parser(config),
         websockets=_websockets(config),
+        http2=_http2(config),
         defaults=DefaultHeaders(
             server=SERVER_NAME if config.server_header else None,
             date=config.date_header,
@@ -118,13 +121,17 @@ def _trust(config: Config) -> Trust:
         raise UsageError(str(exc), option="--forwarded-allow-ips") from None
 
 
-def _parser(config: Config) -> Callable[[Inbound], HttpParser]:
-    limits = RequestLimits(
+def _limits(config: Config) -> RequestLimits:
+    return RequestLimits(
         line=config.limit_request_line,
         fields=config.limit_request_headers,
         field_bytes=config.limit_request_header_bytes,
         body=config.limit_request_body,
     )
+
+
+def _parser(config: Config) -> Callable[[Inbound], HttpParser]:
+    limits = _limits(config)
     http = config.http
     if http not in ("auto", "httptools", "h11"):
         make: Callable[[Inbound, RequestLimits], HttpParser] = (
@@ -166,6 +173,30 @@ def _websockets(config: Config) -> WebSockets | None:
         compress=config.ws_per_message_deflate,
         origins=frozenset(origin.encode("ascii") for origin in config.ws_origins) or None,
     )
+
+
+def _http2(config: Config) -> Http2 | None:
+    """HTTP/2 if it is asked for; and if it is left to us, over TLS, where the client can choose."""
+    if not _speaks_http2(config):
+        return None
+    return Http2(
+        limits=_limits(config),
+        clear=bool(config.http2),
+        max_concurrent_streams=config.h2_max_concurrent_streams,
+        max_frame_size=config.h2_max_inbound_frame_size,
+        initial_window=config.h2_initial_window,
+        connection_window=config.h2_connection_window,
+        ping_ticks=Deadlines.ticks(config.h2_ping_interval) if config.h2_ping_interval else None,
+    )
+
+
+def _speaks_http2(config: Config) -> bool:
+    if config.http2 is False:
+        return False
+    installed = importlib.util.find_spec("h2") is not None
+    if config.http2 and not installed:
+        raise UsageError("h2 is not installed", option="--http2", hint="Install pronghorn[http2]")
+    return installed
 
 
 def _codec(config: Config) -> Callable[[], MakeCodec] | None:
@@ -220,6 +251,7 @@ def _tls(config: Config) -> ReloadingTls | None:
         cert_reqs=config.ssl_cert_reqs,
         ca_certs=config.ssl_ca_certs,
         ciphers=config.ssl_ciphers,
+        alpn=("h2", "http/1.1") if _speaks_http2(config) else ("http/1.1",),
     )
     if factory is not None:
         function = factory if callable(factory) else _imported(factory, _FACTORY, config.app_dir)

@@ -90,9 +90,6 @@ def resolve(flags: Mapping[str, Any], environ: MutableMapping[str, str], folder:
         found.values["app_dir"] is None
     ):  # as `python -m` has it; a program that makes its own Config has its own path
         found.values["app_dir"] = "."
-    for name, told in OPTIONS.items():
-        source = found.sources[name]
-        told.require_available(found.values[name], None if source == _label(told) else source)
     try:
         check_together(found.values, OPTIONS, code=False)
     except UserError as exc:

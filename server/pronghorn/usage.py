@@ -58,8 +58,6 @@ def _meaning(told: Option) -> str:
     text = told.help
     if told.shown_default:
         text += f"  [default: {told.shown_default}]"
-    if told.later is not None:
-        text += f"  ({told.later})"
     return text
 
 

@@ -31,7 +31,7 @@ from gunicorn.glogging import Logger
 from gunicorn.workers.base import Worker
 from gunicorn.workers.workertmp import WorkerTmp
 
-from pronghorn.config import OPTIONS, Config
+from pronghorn.config import Config
 from pronghorn.errors import UserError
 from pronghorn.gunicorn_settings import configuration, idle, refusal
 from pronghorn.importer import cause_text
@@ -58,9 +58,12 @@ _LINGER: Final = 1.0
 class JsonLogger(Logger):  # type: ignore[misc]  # Gunicorn has no types
     """A `logger_class`: everything as one JSON object a line, access lines in the way of ``--log-format json``."""
 
+    FORMAT: ClassVar[str] = "json"
+
     def setup(self, cfg: Any) -> None:
         """Set Gunicorn's handlers up, again at each reload, and give them our format."""
         super().setup(cfg)
+        output.use_fields(self.FORMAT == "journal")
         consoles: tuple[tuple[logging.Logger, output.Name], ...]
         consoles = ((self.error_log, "stderr"), (self.access_log, "stdout"))
         for log, stream in consoles:
@@ -68,13 +71,19 @@ class JsonLogger(Logger):  # type: ignore[misc]  # Gunicorn has no types
             for place, handler in enumerate(log.handlers):
                 if hasattr(handler, "_gunicorn") and not isinstance(handler, SysLogHandler):
                     if type(handler) is logging.StreamHandler:
-                        console = logs.ConsoleHandler(stream, "json", use_colors=False)
+                        console = logs.ConsoleHandler(stream, self.FORMAT, use_colors=False)
                         vars(console)["_gunicorn"] = True  # by which Gunicorn finds it again
                         log.handlers[place] = console
                     else:
                         handler.setFormatter(JsonFormatter())
         if not (cfg.logconfig or cfg.logconfig_dict or cfg.logconfig_json):
             everything.take(self.error_log.level)
+
+
+class JournalLogger(JsonLogger):
+    """The same in the way of ``--log-format journal``."""
+
+    FORMAT = "journal"
 
 
 class _Heartbeat(WorkerTmp):  # type: ignore[misc]  # Gunicorn has no types
@@ -355,16 +364,9 @@ class PronghornH11Worker(PronghornWorker):
 
 
 class PronghornH2CWorker(PronghornWorker):
-    """HTTP/2 besides HTTP/1.1. Until this version has HTTP/2 it serves HTTP/1.1, and says so at start."""
+    """HTTP/2 besides HTTP/1.1, in clear text as well. Needs h2."""
 
-    CONFIG_KWARGS: ClassVar[dict[str, Any]] = {} if OPTIONS["http2"].later else {"http2": True}
-
-    @classmethod
-    def check_config(cls, cfg: Any, log: Any) -> None:
-        """As for every worker."""
-        super().check_config(cfg, log)
-        if OPTIONS["http2"].later:
-            log.warning("%s: %s, until then it serves HTTP/1.1.", cls.__name__, OPTIONS["http2"].later)
+    CONFIG_KWARGS: ClassVar[dict[str, Any]] = {"http2": True}
 
 
 # The names of Uvicorn's workers, so that `uvicorn.workers.UvicornWorker` needs one word changed.

@@ -25,7 +25,7 @@ START = {"type": "http.response.start", "status": 200, "headers": [(b"x-a", b"b"
 PIECE = {"type": "http.response.body", "body": b"piece", "more_body": True}
 LAST = {"type": "http.response.body", "body": b"last"}
 DISCONNECT = {"type": "http.disconnect"}
-EXTENSIONS: dict[str, Any] = {"http.response.early_hint": {}}
+EXTENSIONS: dict[str, Any] = {"http.response.early_hint": {}, "http.response.push": {}}
 
 
 class Writer:
@@ -81,6 +81,9 @@ class Writer:
     def inform(self, status: int, headers: Any) -> None:
         self.calls.append(("inform", status))
 
+    def push(self, path: str, headers: Any) -> None:
+        self.calls.append(("push", path, *headers))
+
     def abort(self) -> None:
         self.calls.append(("abort",))
 
@@ -114,12 +117,14 @@ def make(*, expects_continue: bool = False) -> tuple[HttpCycle, Writer, Recorder
 # The state machine.
 
 HINT = {"type": "http.response.early_hint", "links": [b"</a.css>; rel=preload"]}
+PUSH = {"type": "http.response.push", "path": "/a.css", "headers": []}
 TRAILERS = {"type": "http.response.trailers", "headers": [(b"x-sum", b"1")]}
 ZEROCOPY = {"type": "http.response.zerocopysend", "file": None, "offset": 0}
 
 EVENTS: dict[str, dict[str, Any]] = {
     "start": START,
     "hint": HINT,
+    "push": PUSH,
     "body+": PIECE,
     "body": LAST,
     "file+": {**ZEROCOPY, "count": 5, "more_body": True},

@@ -12,7 +12,7 @@ from pronghorn.asgi.states import CLOSED, COMPLETE, FILE, HELD, HINTED, OPEN, TR
 from pronghorn.types import Message, Receive, Scope, Send
 from pronghorn.wire.ports import InvalidResponse
 from tests.support.scripted import turns
-from tests.unit.test_cycle import DISCONNECT, HINT, LAST, PIECE, START, TRAILERS, make
+from tests.unit.test_cycle import DISCONNECT, HINT, LAST, PIECE, PUSH, START, TRAILERS, make
 
 ANNOUNCED = {**START, "trailers": True}
 STREAM = {**START, "headers": [(b"content-type", b"text/event-stream")]}
@@ -50,6 +50,32 @@ async def test_hint_behind_the_head_is_dropped() -> None:
     await cycle.send(PIECE)
     await cycle.send(HINT)
     assert writer.calls == [("begin", 200, b"piece")]
+
+
+async def test_push_goes_ahead_of_what_refers_to_it_and_does_not_hold_the_head() -> None:
+    cycle, writer, _ = make()
+    await cycle.send(START)
+    await cycle.send({**PUSH, "headers": [(b"accept", b"text/css")]})
+    assert cycle.state == HELD
+    await cycle.send(PIECE)
+    await cycle.send(PUSH)
+    await cycle.send(LAST)
+    assert writer.calls == [
+        ("push", "/a.css", (b"accept", b"text/css")),
+        ("begin", 200, b"piece"),
+        ("push", "/a.css"),
+        ("chunk", b"last"),
+        ("end",),
+    ]
+
+
+async def test_push_without_the_extension_is_dropped() -> None:
+    cycle, writer, _ = make()
+    cycle.scope["extensions"] = {}
+    await cycle.send(START)
+    await cycle.send(PUSH)
+    await cycle.send(LAST)
+    assert writer.calls == [("respond", 200, b"last")]
 
 
 async def test_hint_without_links_or_without_the_extension_is_dropped() -> None:

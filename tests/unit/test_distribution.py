@@ -138,9 +138,14 @@ def test_nothing_is_published_but_nginx_and_what_one_looks_at_and_all_on_loopbac
         f"${{HTTP_ADDRESS:-127.0.0.1}}:{port}"
         for port in ("${HTTP_PORT:-8080}:8080", "${HTTPS_PORT:-8443}:8443", "${HTTPS_PORT:-8443}:8443/udp")
     ]
-    # dev has a profile that nobody starts by accident.
+    # Both have a profile that nobody starts by accident.
     assert COMPOSE["services"]["dev"]["profiles"] == ["dev"]
-    assert ports == {"nginx": published, "dev": ["127.0.0.1:${DEV_PORT:-8000}:8000"]} | {
+    assert COMPOSE["services"]["locust-master"]["profiles"] == ["loadtest"]
+    assert ports == {
+        "nginx": published,
+        "dev": ["127.0.0.1:${DEV_PORT:-8000}:8000"],
+        "locust-master": ["127.0.0.1:${LOADTEST_PORT:-8089}:8089"],
+    } | {
         service: [f"${{OBSERVABILITY_ADDRESS:-127.0.0.1}}:${{{name}_PORT:-{port}}}:{port}"]
         for service, (name, port) in watchers.items()
     }
@@ -157,7 +162,18 @@ def test_an_image_runs_as_numbers_and_needs_no_registry_to_be_parsed(file: str) 
 def test_the_production_stage_is_the_last() -> None:
     stages = re.findall(r"^FROM \S+ AS (\S+)$", DOCKERFILE, re.MULTILINE)
 
-    assert stages == ["app", "base", "tools", "wheel", "builder", "dev", "test", "production"]
+    assert stages == [
+        "app",
+        "base",
+        "tools",
+        "wheel",
+        "builder",
+        "dev",
+        "test",
+        "locust",
+        "loadtest",
+        "production",
+    ]
 
 
 # ---- nginx ----------------------------------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import httpx
 import pytest
 
 from tests.support.gunicorn_process import BOOTING, gunicorn, message, workers
@@ -84,11 +85,12 @@ def test_each_worker_class_serves(tmp_path: Path, worker: str) -> None:
     assert "Application shutdown complete." in told
 
 
-def test_the_http_2_worker_says_that_it_serves_http_1(tmp_path: Path) -> None:
+def test_the_http_2_worker_serves_both_versions(tmp_path: Path) -> None:
     with gunicorn(tmp_path, HELLO, worker="PronghornH2CWorker") as server:
-        line = server.stderr.wait_for("PronghornH2CWorker:")
-        assert line.endswith("until then it serves HTTP/1.1.")
         assert server.get("/").status == 200
+        with httpx.Client(http1=False, http2=True) as client:
+            answer = client.get(f"http://127.0.0.1:{server.port}/")
+        assert (answer.status_code, answer.http_version) == (200, "HTTP/2")
 
 
 @pytest.mark.parametrize("bind", ["127.0.0.1:0", "unix:app.sock"])

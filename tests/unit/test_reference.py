@@ -50,7 +50,6 @@ def test_every_option_has_its_row(repository: Path) -> None:
         assert f"`{told.flag or 'APP'}" in row
         assert f"`PRONGHORN_{name.upper()}`" in row
         assert len(row.replace("\\|", "").split("|")) == 8
-        assert ("later version" in row) == (told.later is not None)
 
 
 def test_exit_codes_are_documented(repository: Path) -> None:

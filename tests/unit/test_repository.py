@@ -81,6 +81,7 @@ def test_the_locks_are_there() -> None:
         "build.txt",
         "dev.txt",
         "fuzz.txt",
+        "loadtest.txt",
         "runtime.txt",
     ]
 
@@ -101,6 +102,7 @@ def test_a_lock_pins_everything_by_hash_and_names_no_place(lock: Path) -> None:
         ("bench.txt", PYPROJECT["project"]["dependencies"]),
         ("bench.txt", PYPROJECT["dependency-groups"]["bench"]),
         ("fuzz.txt", PYPROJECT["project"]["dependencies"]),
+        ("loadtest.txt", PYPROJECT["project"]["optional-dependencies"]["loadtest"]),
         ("fuzz.txt", PYPROJECT["dependency-groups"]["fuzz"]),
         ("build.txt", PYPROJECT["build-system"]["requires"]),
     ],
@@ -111,11 +113,16 @@ def test_a_lock_satisfies_what_is_declared(lock: str, declared: list[str]) -> No
 
 def test_what_is_tested_and_measured_is_what_the_image_installs() -> None:
     runtime = locked(ROOT / "requirements/runtime.txt")
-    for other in ("dev.txt", "bench.txt", "fuzz.txt"):
+    for other in ("dev.txt", "bench.txt", "fuzz.txt", "loadtest.txt"):
         versions = locked(ROOT / "requirements" / other)
-        # The fuzzer needs nobody to manage processes.
-        wanted = runtime.keys() & versions.keys() if other == "fuzz.txt" else runtime.keys()
+        # The fuzzer and the generator of load need nobody to manage processes.
+        wanted = runtime.keys() & versions.keys() if other in {"fuzz.txt", "loadtest.txt"} else runtime.keys()
         assert {name: versions[name] for name in wanted} == {name: runtime[name] for name in wanted}
+
+
+def test_what_generates_load_is_what_its_tests_run_with() -> None:
+    image, tested = locked(ROOT / "requirements/loadtest.txt"), locked(ROOT / "requirements/dev.txt")
+    assert {name: tested.get(name) for name in image} == image
 
 
 def test_the_reader_of_locks_notices_a_missing_hash(tmp_path: Path) -> None:

@@ -6,7 +6,6 @@ import importlib.util
 import shutil
 import subprocess
 import sys
-import time
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from types import ModuleType
@@ -133,17 +132,22 @@ def test_the_report_is_counted(tmp_path: Path) -> None:
     assert load("test").count(report) == (2, 2, 1)
 
 
+@pytest.mark.parametrize("words", [["unit", "conformance"], ["unit+conformance"]])
 @pytest.mark.parametrize(("failed", "status"), [(0, 0), (3, 1)])
 def test_the_closing_line_stands_alone_at_the_end(
-    failed: int, status: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    words: list[str],
+    failed: int,
+    status: int,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     script = load("test")
     outcomes = {
         "unit": script.Outcome("unit", 5, 0, 1.0),
         "conformance": script.Outcome("conformance", 7, failed, 2.0),
     }
-    monkeypatch.setattr(script, "run", lambda kind, arguments: outcomes[kind])
-    assert script.main(["unit", "conformance"]) == status
+    monkeypatch.setattr(script, "run", lambda kinds, arguments: [outcomes[kind] for kind in kinds])
+    assert script.main(words) == status
     assert capsys.readouterr().out.endswith(f"\n\n12 passed, {failed} failed\n")
 
 
@@ -153,7 +157,7 @@ def test_an_unknown_kind_is_a_usage_error(capsys: pytest.CaptureFixture[str]) ->
 
 
 def test_a_kind_that_breaks_counts_as_failed(capfd: pytest.CaptureFixture[str]) -> None:
-    outcome = load("test").run("unit", ["--no-such-option"])
+    (outcome,) = load("test").run(["unit"], ["--no-such-option"])
     assert (outcome.passed, outcome.failed) == (0, 1)
     assert "status 4" in outcome.remark
     assert "--no-such-option" in capfd.readouterr().err
@@ -173,22 +177,38 @@ def test_a_kind_that_overruns_its_time_is_stopped_and_counts_as_failed(
         f"def test_endless(stack):\n    pathlib.Path({str(reached)!r}).touch()\n    threading.Event().wait()\n"
     )
 
-    class Impatient(subprocess.Popen[bytes]):
-        """Its time is up as soon as the endless test runs."""
-
-        limited = True
-
-        def wait(self, timeout: float | None = None) -> int:
-            if timeout is None or not self.limited:
-                return super().wait(timeout)
-            self.limited = False
-            while not reached.exists() and self.poll() is None:
-                time.sleep(0.01)
-            raise subprocess.TimeoutExpired("pytest", timeout)
-
     monkeypatch.setattr(script, "ROOT", tmp_path)
-    monkeypatch.setattr(subprocess, "Popen", Impatient)
-    outcome = script.run("unit", ["-s", "-p", "no:cacheprovider"])
+    monkeypatch.setattr(script.Run, "overdue", property(lambda _: reached.exists()))
+    (outcome,) = script.run(["unit"], ["-s", "-p", "no:cacheprovider"])
     assert outcome.failed == 1
     assert outcome.remark == f"stopped after {script.LIMITS['unit']} minutes"
     assert "torn down" in capfd.readouterr().out
+
+
+def test_kinds_side_by_side_are_shown_one_after_the_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Each waits for the other to be there; the second one breaks."""
+    script = load("test")
+    for ours, other, ending in (("unit", "conformance", "pass"), ("conformance", "unit", "assert False")):
+        folder = tmp_path / "tests" / ours
+        folder.mkdir(parents=True)
+        (folder / f"test_{ours}.py").write_text(
+            "import pathlib, time\ndef test_it():\n"
+            f"    pathlib.Path({str(tmp_path / ours)!r}).touch()\n"
+            f"    while not pathlib.Path({str(tmp_path / other)!r}).exists():\n        time.sleep(0.01)\n    {ending}\n"
+        )
+
+    monkeypatch.setattr(script, "ROOT", tmp_path)
+    outcomes = script.run(["unit", "conformance"], ["-p", "no:cacheprovider"])
+
+    assert [(each.kind, each.passed, each.failed) for each in outcomes] == [
+        ("unit", 1, 0),
+        ("conformance", 0, 1),
+    ]
+    shown = capfd.readouterr().out
+    places = [
+        shown.index(text)
+        for text in ("conformance beside it", "test_unit.py .", "==> conformance", "test_conformance.py F")
+    ]
+    assert places == sorted(places)

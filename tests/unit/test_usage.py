@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from pronghorn import cli, usage
-from pronghorn.config import OPTIONS
 from pronghorn.headings import GROUPS
 
 # The tables of the handbook, as they are there: flag and default.
@@ -87,14 +86,11 @@ def test_the_other_flags_are_there(help_text: str, flag: str) -> None:
     assert section(help_text, flag)
 
 
-def test_help_has_a_heading_for_each_group_and_marks_what_comes_later(help_text: str) -> None:
+def test_help_has_a_heading_for_each_group(help_text: str) -> None:
     headings = [
         line.rstrip(":") for line in help_text.splitlines() if line.endswith(":") and not line.startswith(" ")
     ]
     assert headings == [*GROUPS, "This command"]
-    for told in OPTIONS.values():
-        if told.flag:
-            assert ("later version)" in section(help_text, told.flag)) == (told.later is not None)
 
 
 @pytest.mark.parametrize(("columns", "width"), [("20", 50), ("80", 78), ("300", 98)])

@@ -1,5 +1,5 @@
 """ONE request/response cycle, for every parser and every version of HTTP (ASGI HTTP specification, version 2.5, and the
-extensions for files, early hints and trailers).
+extensions for files, early hints, pushes and trailers).
 
 A cycle stands between one call of the application and a `ResponseWriter`. The request side is a small queue of body
 pieces; the response side is the state machine of `asgi/states.py`:
@@ -334,6 +334,9 @@ class HttpCycle:
             return False
         if kind == "http.response.early_hint":
             self._hint(list(message["links"]))
+        elif kind == "http.response.push":
+            if "http.response.push" in self.scope.get("extensions", ()):
+                self._writer.push(message["path"], list(message.get("headers", _EMPTY)))
         elif kind == "http.response.pathsend":
             await self._send_file(self._writer.file(message["path"], 0, None), more=False)
         elif kind == "http.response.zerocopysend":

@@ -20,6 +20,7 @@ from pronghorn.asgi.http import HttpCycle
 from pronghorn.asgi.scope import ScopeTemplate
 from pronghorn.asgi.states import COMPLETE, HELD, OPEN
 from pronghorn.wire.h1_response import LARGE, H1Response
+from pronghorn.wire.headers import mismatch
 from pronghorn.wire.ports import FilePart, Headers, RequestError, RequestHead, WebSocketChannel
 
 from . import files
@@ -270,9 +271,7 @@ class H1Connection:
         self._response.keep_alive = cycle.head.keep_alive and not service.parting
         service.active += 1
         if service.limit_concurrency is not None and service.active > service.limit_concurrency:
-            service.context_of(cycle.request_id).run(service.logger.warning, "Exceeded concurrency limit.")
-            service.meter.limit("concurrency")
-            cycle.refuse(503, [(b"retry-after", b"1"), (b"connection", b"close")])
+            service.refuse_crowded(cycle)
             return
         upgrade = self._upgrade
         if upgrade is not None and upgrade.http is cycle:
@@ -285,9 +284,7 @@ class H1Connection:
             upgrade = None
         service.requests += 1
         if service.requests == service.limit_requests:
-            service.meter.limit("max_requests")
-            # We may have been called from inside the request before this one, whose business that is not.
-            service.context_of("").run(service.on_request_limit)
+            service.reach_request_limit()
         cycle.eager = True
         self._task = service.spawn(
             cycle.run(service.app) if upgrade is None else upgrade.run(service.app), cycle.request_id
@@ -392,14 +389,7 @@ class H1Connection:
         if cycle is None:
             return
         if response.excess or response.missing:
-            path = cycle.scope["path"].encode("unicode_escape").decode("ascii")
-            service.context_of(cycle.request_id).run(
-                service.logger.error,
-                "Response of %s %s is %s.",
-                cycle.head.method,
-                path,
-                response.mismatch(),
-            )
+            service.tell_mismatch(cycle, mismatch(response.excess, response.missing))
         if not response.keep_alive:
             self._close(linger=not cycle.ended)
             return
@@ -454,6 +444,9 @@ class H1Connection:
         self._flush_soon()
         if self._phase == _TAKER:
             self._schedule()
+
+    def push(self, path: str, headers: Headers) -> None:
+        pass  # there is no such thing here, and the scope does not say that there were
 
     def _flush_soon(self) -> None:
         """See to it that what was written is handed over at the end of this iteration of the loop."""

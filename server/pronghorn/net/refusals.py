@@ -22,6 +22,7 @@ _KINDS: Final = {
     "HTTP version not supported": "version",
     "HTTP/0.9 is not spoken here": "version",
     "CONNECT is not supported": "method",
+    "protocol of CONNECT not supported": "method",
     "invalid request target": "target",
     "missing Host field": "host",
     "invalid Host field": "host",

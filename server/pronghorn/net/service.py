@@ -13,7 +13,7 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
-from pronghorn.asgi.http import NullObserver, Observer
+from pronghorn.asgi.http import HttpCycle, NullObserver, Observer
 from pronghorn.asgi.request_id import RequestIds
 from pronghorn.asgi.scope import ScopeTemplate
 from pronghorn.types import Address, ASGIApplication, Scope
@@ -21,6 +21,7 @@ from pronghorn.wire.headers import DefaultHeaders, FieldCache
 from pronghorn.wire.ports import HttpParser, Inbound
 
 from .deadlines import Deadlines
+from .http2 import Http2
 from .ws_settings import WebSockets
 
 # More than a machine has addresses, as a rule: a wildcard socket may be reached at any of them.
@@ -136,6 +137,8 @@ class Service:
     pace: int = 0
     #: None where nobody speaks the protocol: a request for it is answered like any other.
     websockets: WebSockets | None = None
+    #: None where only HTTP/1.1 is spoken.
+    http2: Http2 | None = None
     limit_concurrency: int | None = None
     limit_requests: int | None = None
     on_request_limit: Callable[[], None] = lambda: None
@@ -177,6 +180,25 @@ class Service:
             state=self.lifespan_state,
             early_hints=self.early_hints != "off" and not (unix and self.early_hints == "auto"),
             hints_to_proxies=self.early_hints == "on",
+        )
+
+    def refuse_crowded(self, cycle: HttpCycle) -> None:
+        """Answer a request that is one too many."""
+        self.context_of(cycle.request_id).run(self.logger.warning, "Exceeded concurrency limit.")
+        self.meter.limit("concurrency")
+        cycle.refuse(503, [(b"retry-after", b"1"), (b"connection", b"close")])
+
+    def reach_request_limit(self) -> None:
+        """The last request has come that this process is for."""
+        self.meter.limit("max_requests")
+        # We may have been called from inside the request before this one, whose business that is not.
+        self.context_of("").run(self.on_request_limit)
+
+    def tell_mismatch(self, cycle: HttpCycle, mismatch: str) -> None:
+        """Log that a body is not as long as its application has said."""
+        path = cycle.scope["path"].encode("unicode_escape").decode("ascii")
+        self.context_of(cycle.request_id).run(
+            self.logger.error, "Response of %s %s is %s.", cycle.head.method, path, mismatch
         )
 
     def context_of(self, request_id: str) -> contextvars.Context:

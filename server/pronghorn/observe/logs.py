@@ -40,6 +40,9 @@ LEVELS = {
 
 ROOT, ERROR, ACCESS = "pronghorn", "pronghorn.error", "pronghorn.access"
 
+#: Formats whose lines are JSON. In the second one systemd's journal gets fields instead (`pronghorn.observe.journal`).
+JSON_FORMATS = ("json", "journal")
+
 #: The ``log_config`` that stands for the handlers of this module.
 OWN = ""
 
@@ -58,7 +61,7 @@ def configure(
 ) -> None:
     """Set up the loggers; again and again, if need be, without one handler too many.
 
-    ``fmt`` is ``text``, ``json`` or ``auto``, which is text. ``log_config`` is a dictionary for
+    ``fmt`` is ``text``, ``json``, ``journal``, which is JSON with fields for systemd, or ``auto``, which is text. ``log_config`` is a dictionary for
     ``logging.config.dictConfig``, or the path of a ``.json``, ``.yaml``/``.yml`` or (any other suffix) ini file; it
     replaces our handlers. None leaves handlers and formats to the program, as with Uvicorn. In both cases the levels
     that are there stand as long as ``level`` is ``info``, the default; any other level goes before them. No existing
@@ -71,9 +74,10 @@ def configure(
     logging.addLevelName(TRACE, "TRACE")
     root, access = logging.getLogger(ROOT), logging.getLogger(ACCESS)
     if log_config == OWN:
+        output.use_fields(fmt == "journal")
         _give(root, ConsoleHandler("stderr", fmt, use_colors))
         _give(access, ConsoleHandler("stdout", fmt, use_colors))
-        if fmt == "json":
+        if fmt in JSON_FORMATS:
             from pronghorn.observe import everything  # noqa: PLC0415  # not for those who read text
 
             everything.take(number)
@@ -123,7 +127,7 @@ class ConsoleHandler(logging.Handler):
         self.output = output.of(stream)
         self.output.dress = self._dressed
         self.auto = fmt == "auto"
-        self.json = fmt == "json"
+        self.json = fmt in JSON_FORMATS
         self.colors = _is_terminal(self.stream) if use_colors is None else use_colors
         formatter: logging.Formatter
         if self.json:

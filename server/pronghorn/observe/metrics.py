@@ -25,10 +25,12 @@ BUCKETS: Final = len(BOUNDS) + 1
 LIMITS: Final = (
     *("concurrency", "request_line", "header_fields", "header_bytes", "body", "max_requests"),
     *("timeout_header", "timeout_body", "timeout_read", "websocket_ping", "websocket_message"),
+    *("http2_flood", "http2_ping"),
 )
 PROTOCOL_ERRORS: Final = (
     *("request_line", "version", "method", "target", "host", "header", "content_length", "transfer_encoding"),
-    *("chunked", "trailers", "incomplete", "websocket_handshake", "websocket_frame", "other"),
+    *("chunked", "trailers", "incomplete", "websocket_handshake", "websocket_frame"),
+    *("http2_stream", "http2_connection", "other"),
 )
 CODES: Final = (
     *("1000", "1001", "1002", "1003", "1005", "1006", "1007", "1008", "1009", "1010", "1011", "1012", "1013"),

@@ -56,7 +56,13 @@ class Output:
         self._file: object = None
         self._encoding = "utf-8"
         self._look_again = 0.0
+        self._fields = False
         self.forget()
+
+    def use_fields(self, wanted: bool) -> None:
+        """From now on, what is written are lines of JSON, and systemd's journal is to have records with fields of them."""
+        with self._lock:
+            self._fields, self._file, self._look_again = wanted, None, 0.0
 
     def forget(self) -> None:
         """Begin with nothing that waits: what a process had when it was forked is its own to write, as its thread is not here."""
@@ -131,7 +137,7 @@ class Output:
             file = _identity(stream)
             if stream is not None and file == self._file:
                 return
-            sink = None if stream is None else sink_of(stream)
+            sink = None if stream is None else self._sink_of(stream)
         except (OSError, ValueError) as exc:
             file, sink = None, Closed(exc)
         if self._sink is not None:
@@ -142,6 +148,14 @@ class Output:
         if self._begun:  # its beginning is in the other file
             self._begun = False
             self._lose(self._pieces.popleft())
+
+    def _sink_of(self, stream: TextIO) -> Sink:
+        if self._fields and type(stream) is io.TextIOWrapper:
+            from pronghorn.observe import journal  # noqa: PLC0415  # for those whom systemd has started
+
+            if journal.is_behind(stream):
+                return journal.Journal()
+        return sink_of(stream)
 
     def _add(self, data: bytes, atomic: int, *, whole: bool) -> None:
         if self._dropping or (self._pieces and self._size + len(data) > LIMIT):
@@ -291,6 +305,12 @@ def of(name: Name) -> Output:
         os.register_at_fork(after_in_child=output.forget)
     atexit.register(output.close)
     return output
+
+
+def use_fields(wanted: bool) -> None:
+    """Have both streams do as `Output.use_fields` says."""
+    of("stdout").use_fields(wanted)
+    of("stderr").use_fields(wanted)
 
 
 def finish() -> None:

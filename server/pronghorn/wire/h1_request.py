@@ -151,6 +151,8 @@ class HeadBuilder:
             head.keep_alive = True
         elif http_version == "1.0":
             head.keep_alive = False
+        elif http_version == "2":
+            head.keep_alive = True
         elif http_version == "0.9":
             raise RequestError(400, "HTTP/0.9 is not spoken here")
         else:
@@ -204,12 +206,12 @@ class HeadBuilder:
             if b"upgrade" in options:
                 head.upgrade = framing.get(b"upgrade")
         # RFC 9110 §10.1.1: an HTTP/1.0 client does not understand 100 (Continue).
-        head.expects_continue = framing.get(b"expect") == b"100-continue" and head.http_version == "1.1"
+        head.expects_continue = framing.get(b"expect") == b"100-continue" and head.http_version != "1.0"
         accepted = framing.get(b"te")
         if accepted is not None:
             # §10.1.4: a list of codings, each with parameters; "trailers" among them has none.
             codings = accepted.replace(b" ", b"").split(b",")
-            head.accepts_trailers = b"trailers" in codings and head.http_version == "1.1"
+            head.accepts_trailers = b"trailers" in codings and head.http_version != "1.0"
 
     @staticmethod
     def _check_transfer_encoding(head: RequestHead, encoding: bytes) -> None:

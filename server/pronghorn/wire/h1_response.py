@@ -15,11 +15,9 @@ from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any, Final
 
-from .headers import STATUS_LINES, DefaultHeaders, FieldCache, field_line
+from .headers import STATUS_LINES, DefaultHeaders, FieldCache, content_length, field_line
 from .ports import Headers, InvalidResponse, RequestError, RequestHead
 
-# The digits of a signed 64-bit length.
-_LENGTH_DIGITS: Final = 19
 # Fields that are never cached: those that the server writes itself, and those of its own that an application may set.
 _NOTABLE: Final = frozenset(
     (
@@ -59,7 +57,14 @@ def _unknown_request() -> RequestHead:
     return head
 
 
-_UNKNOWN: Final = _unknown_request()
+#: Answered where there is no request that could be read.
+UNKNOWN: Final = _unknown_request()
+
+
+def refusal_fields(status: int) -> list[tuple[bytes, bytes]]:
+    """The fields of an answer in place of the application, whose body is the phrase of the status."""
+    # RFC 9110 §15.5.6: a 405 has to name the methods that there are. Where CONNECT leads, there is none.
+    return [_PLAIN, (b"allow", b"")] if status == 405 else [_PLAIN]
 
 
 class H1Response:
@@ -234,16 +239,9 @@ class H1Response:
     def refuse(self, error: RequestError) -> None:
         """Answer in place of the application; nothing may follow."""
         self.keep_alive = False
-        # RFC 9110 §15.5.6: a 405 has to name the methods that there are. Where CONNECT leads, there is none.
-        headers = [_PLAIN, (b"allow", b"")] if error.status == 405 else [_PLAIN]
+        headers = refusal_fields(error.status)
         phrase = HTTPStatus(error.status).phrase.encode("ascii")
-        self.respond(error.head or _UNKNOWN, error.status, headers, phrase)
-
-    def mismatch(self) -> str:
-        """In words, how the body that was sent differs from the length that it was said to have."""
-        if self.excess:
-            return f"longer than its Content-Length: {self.excess} bytes dropped"
-        return f"shorter than its Content-Length: {self.missing} bytes missing"
+        self.respond(error.head or UNKNOWN, error.status, headers, phrase)
 
     def inform(self, status: int, headers: Headers) -> None:
         """An informational response (RFC 9110 §15.2): a head and nothing else."""
@@ -304,9 +302,7 @@ class H1Response:
         return b""
 
     def _take_length(self, digits: Any) -> None:
-        if type(digits) is not bytes or not digits.isdigit() or len(digits) > _LENGTH_DIGITS:
-            raise InvalidResponse(f"invalid Content-Length {digits!r}")
-        length = int(digits)
+        length = content_length(digits)
         if self._length is not None and self._length != length:
             raise InvalidResponse(f"two values of Content-Length: {self._length} and {length}")
         self._length = length

@@ -32,6 +32,9 @@ _NOT_IN_TRAILERS: Final = frozenset(
 _DAYS: Final = b"Mon Tue Wed Thu Fri Sat Sun".split()
 _MONTHS: Final = b"Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split()
 
+# The digits of a signed 64-bit length.
+_LENGTH_DIGITS: Final = 19
+
 _CACHED_FIELDS: Final = 512
 _CACHED_BYTES: Final = 256
 
@@ -51,6 +54,20 @@ def field_line(name: Any, value: Any) -> bytes:
     if not _VALUE(value):
         raise InvalidResponse(f"invalid value {value!r} of header {name!r}")
     return b"%b: %b\r\n" % (name, value)
+
+
+def content_length(digits: Any) -> int:
+    """The value of the application's Content-Length. Raises `InvalidResponse` for what is no number (RFC 9110 §8.6)."""
+    if type(digits) is not bytes or not digits.isdigit() or len(digits) > _LENGTH_DIGITS:
+        raise InvalidResponse(f"invalid Content-Length {digits!r}")
+    return int(digits)
+
+
+def mismatch(excess: int, missing: int) -> str:
+    """In words, how the body that was sent differs from the length that it was said to have."""
+    if excess:
+        return f"longer than its Content-Length: {excess} bytes dropped"
+    return f"shorter than its Content-Length: {missing} bytes missing"
 
 
 def check_trailer(name: Any, value: Any) -> None:

@@ -192,6 +192,9 @@ class ResponseWriter(Protocol):
     def inform(self, status: int, headers: Headers) -> None:
         """Send an informational (1xx) response ahead of the final one (RFC 9110 §15.2)."""
 
+    def push(self, path: str, headers: Headers) -> None:
+        """Promise the response to a GET of `path`, and make it (RFC 9113 §8.4); or do nothing, where the peer wants none."""
+
     def abort(self) -> None:
         """The response cannot be completed: make sure that the peer can tell."""
 

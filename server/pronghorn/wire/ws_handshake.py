@@ -65,12 +65,14 @@ class Offer:
 
 
 def wanted(head: RequestHead) -> bool:
-    """Whether a request over HTTP/1.1 asks for a WebSocket.
+    """Whether a request asks for a WebSocket: over HTTP/2 by an extended CONNECT for that protocol (RFC 8441 §5).
 
     A server may ignore the wish for another protocol, and has to over HTTP/1.0 (RFC 9110 §7.8). It is ignored as well where it comes
     with another method than GET, which is no handshake (RFC 6455 §4.1): the request is then served as what it is.
     """
     upgrade = head.upgrade
+    if head.http_version == "2":
+        return upgrade == b"websocket"
     if upgrade is None or head.http_version != "1.1" or head.method != "GET":
         return False
     return upgrade == b"websocket" or b"websocket" in [name.strip(b" \t") for name in upgrade.split(b",")]

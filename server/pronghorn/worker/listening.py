@@ -82,10 +82,19 @@ async def accept(
         # out of descriptors: with a traceback for each of 2048 attempts, each second. One a turn is enough.
         listener.sock, backlog = AlreadyListening(fileno=listener.sock.detach()), 1
     return await create(
-        functools.partial(H1Connection, service),
+        functools.partial(_protocol(service, clear=tls is None), service),
         sock=listener.sock,
         ssl=tls,
         # Before a TLS handshake is done there is no connection that could have a deadline of its own.
         ssl_handshake_timeout=None if tls is None else handshake,
         backlog=backlog,
     )
+
+
+def _protocol(service: Service, *, clear: bool) -> Callable[[Service], asyncio.BaseProtocol]:
+    """What a new connection begins with: where it can only be HTTP/1.1, with that."""
+    if service.http2 is None or (clear and not service.http2.clear):
+        return H1Connection  # type: ignore[return-value]  # its methods are what counts
+    from pronghorn.net.first_bytes import FirstBytes  # noqa: PLC0415  # the library is optional
+
+    return FirstBytes  # type: ignore[return-value]  # as above

@@ -327,6 +327,7 @@ class Server:
             trust=runtime.trust,
             ids=RequestIds(os.urandom(8).hex(), CURRENT.set) if config.request_id else None,
             websockets=runtime.websockets,
+            http2=runtime.http2,
             early_hints=config.early_hints,
             root_path=config.root_path,
             lifespan_state=lifespan.state,
