@@ -103,7 +103,7 @@ lock: $(READY) ## Renew requirements/*.txt from pyproject.toml (LOCK_ARGS=--upgr
 
 .PHONY: test
 test: $(READY) ## Run every kind of test, with a summary at the end
-	@$(BIN)/python scripts/test unit+conformance integration systemd
+	@$(BIN)/python scripts/test unit+conformance integration systemd drills
 
 .PHONY: test-unit
 test-unit: $(READY) ## Run the unit tests
@@ -153,8 +153,12 @@ bench: ## Compare CPU time per request with other servers, in turns (BENCH_ARGS=
 bench-check: ## Compare instructions per request with the committed numbers (BENCH_ARGS=--update writes them)
 	@exec "$$(scripts/python)" -m scripts.bench.check $(BENCH_ARGS)
 
-.PHONY: drills
-drills: ## Kill, hang, recycle, restart and upgrade workers under load (DRILLS_ARGS="--servers pronghorn --drills kill")
+.PHONY: drill
+drill: $(READY) ## Have accidents befall the stack under load, and say what each costs (DRILL=worker-killed: that one alone)
+	@$(BIN)/python scripts/test drills $(if $(DRILL),-- -k test_$(subst -,_,$(DRILL)))
+
+.PHONY: drill-servers
+drill-servers: ## The same to workers of several servers, side by side (DRILLS_ARGS="--servers pronghorn --drills kill")
 	@exec "$$(scripts/python)" -m scripts.drills $(DRILLS_ARGS)
 
 ##@ Housekeeping

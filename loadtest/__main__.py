@@ -14,6 +14,7 @@ from typing import NoReturn
 
 from loadtest import settings, thresholds
 from loadtest.settings import NO_VERDICT, LoadTestError, Settings
+from loadtest.target import Target, require
 
 HERE = Path(__file__).resolve().parent
 
@@ -66,6 +67,9 @@ def main(words: list[str]) -> NoReturn:
     try:
         given = settings.read(os.environ)
         thresholds.load(given.thresholds, given.limits)
+        # In the web UI somebody may still change where it goes. Workers are told to.
+        if words[0] == "run" or (words[0] == "master" and not with_ui()):
+            require(Target.of(given), given.scenarios)
     except LoadTestError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(NO_VERDICT)

@@ -1,8 +1,8 @@
 """Clients on bad lines, and clients with bad intentions: they write and read at a trickle, or stop in the middle.
 
 Each tells how it ended as a request of its own: `slow: upload 200` was served, `slow: upload 408` and `413` were refused, `slow: upload cut`
-is a connection that was closed without a word. All of that is right. A failure is what is not: an error of the server's, a
-connection that could not be made, and one that was held for as long as the client liked.
+is a connection that was closed without a word. All of that is right. A failure is what is not: any other status, a connection that could
+not be made, and one that was held for as long as the client liked.
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ PIECES, PIECE, PAUSE = 30, 200, 0.1
 TOO_LARGE = 512 * 1024 * 1024
 
 CUT = "cut"
+#: Served, refused in one way or another, or closed without a word.
+EXPECTED = {"200", "408", "413", "429", CUT}
 
 
 class WrongEndError(Exception):
@@ -65,7 +67,7 @@ class Slow(TargetUser):
             connection = self.target.socket(receive_buffer=receive_buffer)
             outcome = act(connection)
             measure.name += f" {outcome}"
-            if outcome.startswith("5"):
+            if outcome not in EXPECTED:
                 raise WrongEndError(f"answered with {outcome}")
         except Exception as error:  # noqa: BLE001 - whatever it is, a user has met it
             measure.error = error

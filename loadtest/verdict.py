@@ -1,7 +1,7 @@
 """Watches a test for what would make its figures worth nothing, and says at its end what it came to.
 
-Three things leave a test without a verdict: the target is not reached or is another application, not all workers come, and a worker dies.
-A generator that was the limit itself is told, and is no failure.
+Not all workers come, a worker dies, a scenario itself fails: that leaves a test without a verdict. A generator that was the limit itself is
+told, and is no failure. That the target is there and the right one has been seen to before Locust starts (`python -m loadtest`).
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ from locust.stats import PERCENTILES_TO_REPORT, StatsCSV
 
 from loadtest.generator import Strain
 from loadtest.settings import NO_VERDICT, NOT_MET, LoadTestError, Settings
-from loadtest.target import Target, require
 from loadtest.thresholds import Sample, Threshold, judge, load, table
 
 #: Seconds until all workers have come.
@@ -41,22 +40,21 @@ class Watch:
     # ---- what Locust calls
 
     def init(self, environment: Environment, **_: Any) -> None:
-        """Before anything starts: the target, and the workers."""
+        """Before anything starts, all workers have to be there."""
         if not _decides(environment):
             return
-        try:
-            require(Target.of(self.settings), self.settings.scenarios)
-            if isinstance(environment.runner, MasterRunner):
-                self.gather(environment.runner)
-        except LoadTestError as error:
-            _say(f"error: {error}")
-            raise SystemExit(NO_VERDICT) from error
+        runner = environment.runner
+        if isinstance(runner, MasterRunner):
+            try:
+                self.gather(runner)
+            except LoadTestError as error:
+                _say(f"error: {error}")
+                raise SystemExit(NO_VERDICT) from error
+            gevent.spawn(self.require_workers, runner)
         shown = ", ".join(self.settings.scenarios)
         _say(
             f"{self.settings.users} users ({shown}) for {self.settings.duration:g} s against {self.settings.url}"
         )
-        if isinstance(environment.runner, MasterRunner):
-            gevent.spawn(self.require_workers, environment.runner)
 
     def test_start(self, environment: Environment, **_: Any) -> None:
         """Figures of before do not count."""
@@ -157,7 +155,7 @@ class Watch:
         """The verdict, and what Locust counted, beside its report for people."""
         folder = self.settings.reports
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "verdict.txt").write_text(f"{self.text.strip()}\n")
+        (folder / "verdict.txt").write_text(self.text.removeprefix("\n") + "\n")
         tables = StatsCSV(environment, PERCENTILES_TO_REPORT)
         for name in ("requests", "failures", "exceptions"):
             with (folder / f"{name}.csv").open("w", newline="") as file:

@@ -48,7 +48,7 @@ class WebSocket:
         self._reader: gevent.Greenlet[..., None] | None = None
         self._socket: websocket.WebSocket | None = None
 
-    def open(self, path: str) -> bool:
+    def open(self, path: str, patience: float = PATIENCE) -> bool:
         """The handshake and the first message; whether both came to pass. What went wrong is counted."""
         began = time.perf_counter()
         with measured(self.user, "WS", f"{self.group}: open") as handshake:
@@ -64,7 +64,7 @@ class WebSocket:
         self._reader = gevent.spawn(self._read, time.perf_counter())
         with measured(self.user, "WS", f"{self.group}: first message") as first:
             first.began = began
-            self._wait(self._first)
+            self._wait(self._first, patience)
         return first.error is None
 
     def exchange(self, token: str, message: str, patience: float = 10) -> bool:
@@ -111,7 +111,7 @@ class WebSocket:
         assert self._socket is not None, "open() comes first"
         return self._socket
 
-    def _wait(self, what: Event | AsyncResult[Any], patience: float = PATIENCE) -> Any:
+    def _wait(self, what: Event | AsyncResult[Any], patience: float) -> Any:
         """What it holds, once it is there. Raises `TimeoutError` for patience, `UnexpectedCloseError` where the end comes first."""
         gevent.wait([what, self.closed], timeout=patience, count=1)
         if what.ready():

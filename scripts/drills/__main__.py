@@ -1,4 +1,4 @@
-"""The command behind `make drills`: every event befalls every server, one after the other; then tables and JSON."""
+"""The command behind `make drill-servers`: every event befalls every server, one after the other; then tables and JSON."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ read the result."""
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """The options; `servers` and `drills` become lists of Server and of Drill."""
     parser = argparse.ArgumentParser(
-        prog="make drills",
+        prog="make drill-servers",
         description="What becomes of requests when workers are killed, hang, are recycled, restarted or upgraded.",
         epilog=EPILOGUE,
         formatter_class=argparse.RawDescriptionHelpFormatter,

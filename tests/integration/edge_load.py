@@ -7,16 +7,19 @@ A client of HTTP/1.1 that sends a request on a connection which the server is cl
 from __future__ import annotations
 
 import asyncio
+import math
 import secrets
 import ssl
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
 
 import httpx
+from websockets.asyncio.client import ClientConnection
+from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from tests.integration.sockets import connect
 from tests.integration.stack import Stack
@@ -26,6 +29,22 @@ UPLOAD = bytes(200_000)
 PAUSE = 0.01
 #: How often each kind of client is answered before and after.
 ENOUGH = 5
+#: The server says of itself that it goes: RFC 6455, section 7.4.1.
+GOING_AWAY = 1001
+
+
+class Refused(Exception):
+    """An answer that is not the one that was wanted, with the id that names the request in every log."""
+
+    def __init__(self, status: int, headers: Mapping[str, str]) -> None:
+        super().__init__(status, headers.get("x-request-id", "without an id"))
+
+
+def served(answer: httpx.Response) -> httpx.Response:
+    """The answer, which has to be 200."""
+    if answer.status_code != 200:
+        raise Refused(answer.status_code, answer.headers)
+    return answer
 
 
 @dataclass
@@ -37,6 +56,8 @@ class Row:
     asked_again: int = 0
     failures: list[str] = field(default_factory=list)
     gap: float = 0.0
+    #: When it was answered again after the last failure, by the monotonic clock; inf while it is not, 0 where nothing failed.
+    recovered: float = 0.0
 
     def __str__(self) -> str:
         counted = f"{self.sent:6} sent {len(self.failures):4} failed {self.asked_again:4} asked again"
@@ -67,9 +88,12 @@ class Load:
                 await ask(row)
             except Exception as error:  # noqa: BLE001 - whatever it is, a client has seen it
                 row.failures.append(repr(error))
+                row.recovered = math.inf
             else:
                 now = time.monotonic()
                 row.gap, last = max(row.gap, now - last), now
+                if row.recovered == math.inf:
+                    row.recovered = now
             self.answered.put_nowait(kind)
             await asyncio.sleep(PAUSE)
 
@@ -101,22 +125,21 @@ class Load:
                 except (httpx.RemoteProtocolError, httpx.ReadError):
                     row.asked_again += 1
                     answer = await client.get("/process")
-                assert answer.status_code == 200, answer.status_code
+                served(answer)
 
             await self.repeat(kind, ask)
 
     async def fresh(self) -> None:
         async def ask(_: Row) -> None:
             async with self.client() as client:
-                answer = await client.get("/process", headers={"Connection": "close"})
-            assert answer.status_code == 200, answer.status_code
+                served(await client.get("/process", headers={"Connection": "close"}))
 
         await self.repeat("fresh", ask)
 
     async def uploads(self) -> None:
         async def ask(_: Row) -> None:
             async with self.client() as client:
-                answer = await client.post("/upload", content=UPLOAD)
+                answer = served(await client.post("/upload", content=UPLOAD))
             assert answer.json()["length"] == len(UPLOAD)
 
         await self.repeat("uploads", ask)
@@ -131,7 +154,7 @@ class Load:
                 for number in range(3):
                     if number:
                         async with self.client() as other:
-                            assert (await other.get(f"/step?gate={gate}")).status_code == 200
+                            served(await other.get(f"/step?gate={gate}"))
                     assert await anext(pieces) == f"data: {number}\n\n"
 
         await self.repeat("events", ask)
@@ -145,6 +168,64 @@ class Load:
                 assert await opened.recv() == str(row.sent)
 
             await self.repeat("websocket", ask)
+
+
+class Returning(Load):
+    """Clients of what stays open come back when the server says that it goes: that is asked again, and no failure."""
+
+    async def events(self) -> None:
+        """A stream without an end, of which each event is an answer."""
+        pieces: AsyncIterator[str] | None = None
+        async with self.client() as client:
+
+            async def ask(row: Row) -> None:
+                nonlocal pieces
+                if pieces is not None:
+                    current, pieces = pieces, None  # should this one fail, the next is another one
+                    async for piece in current:
+                        assert piece.startswith("data: more\n\n")
+                        pieces = current
+                        return
+                    row.asked_again += 1
+                request = client.build_request("GET", "/events")
+                answer = await client.send(request, stream=True)
+                if answer.status_code != 200:
+                    await answer.aclose()
+                pieces = served(answer).aiter_text()
+
+            await self.repeat("events", ask)
+
+    async def sockets(self) -> None:
+        opened: ClientConnection | None = None
+
+        async def ask(row: Row) -> None:
+            nonlocal opened
+            if opened is not None:
+                current, opened = opened, None
+                try:
+                    await self.say(current, row)
+                except ConnectionClosed as closed:
+                    if closed.rcvd is None or closed.rcvd.code != GOING_AWAY:
+                        raise
+                    row.asked_again += 1
+                else:
+                    opened = current
+                    return
+            try:
+                another = await connect(self.socket, ssl=self.trust)
+            except InvalidStatus as refused:
+                raise Refused(refused.response.status_code, refused.response.headers) from None
+            await self.say(another, row)
+            opened = another
+
+        await self.repeat("websocket", ask)
+        if opened is not None:
+            await opened.close()
+
+    @staticmethod
+    async def say(opened: ClientConnection, row: Row) -> None:
+        await opened.send(str(row.sent))
+        assert await opened.recv() == str(row.sent)
 
 
 @asynccontextmanager

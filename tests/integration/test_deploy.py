@@ -1,4 +1,4 @@
-"""Deploys under constant load: what each of them, and each accident, costs the clients. `pytest -s` shows the table."""
+"""Deploys under constant load: what each of them costs the clients. `pytest -s` shows the table. Accidents are in tests/drills."""
 
 from __future__ import annotations
 
@@ -7,19 +7,15 @@ import fcntl
 import os
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import httpx
 import pytest
-from websockets.asyncio.client import ClientConnection
-from websockets.exceptions import ConnectionClosed
 
 from tests.integration.conftest import Built, shown_on_failure
-from tests.integration.edge_load import Load, Row, constant_load
-from tests.integration.nginx_workers import reload
-from tests.integration.sockets import connect
+from tests.integration.edge_load import Returning, Row, constant_load
 from tests.integration.stack import FILES, ROOT, Stack, docker, new_name, project, until
 
 MAIN = (ROOT / "tests/integration/app/main.py").read_text()
@@ -31,64 +27,8 @@ VERSIONS = {
     # At the first request of a client's; those of health do not come to the application.
     "dying": "async def process(scope, receive, send):\n    os._exit(3)\nPATHS['/process'] = process",
 }
-#: The server says of itself that it goes: RFC 6455, section 7.4.1.
-GOING_AWAY = 1001
 #: Seconds for `scripts/stack`; what is open in the old slot stays for DEPLOY_DRAIN.
 SETTINGS = {"DEPLOY_WATCH": "2", "DEPLOY_DRAIN": "4", "DEPLOY_TIMEOUT": "60"}
-
-
-class Returning(Load):
-    """Clients of what stays open come back when the server says that it goes: that is asked again, and no failure."""
-
-    async def events(self) -> None:
-        """A stream without an end, of which each event is an answer."""
-        pieces: AsyncIterator[str] | None = None
-        async with self.client() as client:
-
-            async def ask(row: Row) -> None:
-                nonlocal pieces
-                if pieces is not None:
-                    current, pieces = pieces, None  # should this one fail, the next is another one
-                    async for piece in current:
-                        assert piece.startswith("data: more\n\n")
-                        pieces = current
-                        return
-                    row.asked_again += 1
-                request = client.build_request("GET", "/events")
-                answer = await client.send(request, stream=True)
-                assert answer.status_code == 200, answer.status_code
-                pieces = answer.aiter_text()
-
-            await self.repeat("events", ask)
-
-    async def sockets(self) -> None:
-        opened: ClientConnection | None = None
-
-        async def ask(row: Row) -> None:
-            nonlocal opened
-            if opened is not None:
-                current, opened = opened, None
-                try:
-                    await self.say(current, row)
-                except ConnectionClosed as closed:
-                    if closed.rcvd is None or closed.rcvd.code != GOING_AWAY:
-                        raise
-                    row.asked_again += 1
-                else:
-                    opened = current
-                    return
-            another = await connect(self.socket, ssl=self.trust)
-            await self.say(another, row)
-            opened = another
-
-        await self.repeat("websocket", ask)
-        if opened is not None:
-            await opened.close()
-
-    @staticmethod
-    async def say(opened: ClientConnection, row: Row) -> None:
-        await opened.send(str(row.sent))
-        assert await opened.recv() == str(row.sent)
 
 
 class Table:
@@ -283,48 +223,6 @@ def test_two_at_once_are_one(deployed: Deployed) -> None:
         done = deployed.deploy("2")
     assert done.returncode == 1
     assert "error: somebody else deploys" in done.stdout
-
-
-async def test_reloads_of_nginx_lose_nothing(deployed: Deployed, table: Table) -> None:
-    async with deployed.load() as rows:
-        await asyncio.to_thread(reload, deployed.stack)
-    table.add("nginx -s reload", rows)
-    assert failures(rows) == {}
-
-
-def kill_the_server(deployed: Deployed) -> None:
-    """From inside, so that the engine has not been told to let it be."""
-    with deployed.stack.client() as client:
-        server = client.get("/process").json()["pid"]
-    deployed.stack.execute("app", "sh", "-c", f"kill -KILL {server}")
-
-
-def restart(*services: str) -> Callable[[Deployed], None]:
-    def doing(deployed: Deployed) -> None:
-        # nginx waits for open WebSockets as long as it may.
-        docker("restart", "--time", "3", *(deployed.stack.container(service) for service in services))
-
-    return doing
-
-
-@pytest.mark.parametrize(
-    ("what", "happens"),
-    [
-        ("SIGKILL of the application", kill_the_server),
-        ("restart of nginx", restart("nginx")),
-        ("restart of both by the engine", restart("app", "nginx")),
-    ],
-)
-async def test_an_accident_is_over_when_all_run_again(
-    deployed: Deployed, table: Table, what: str, happens: Callable[[Deployed], None]
-) -> None:
-    async with deployed.load() as rows:
-        await asyncio.to_thread(happens, deployed)
-        await asyncio.to_thread(until, deployed.answers, "an answer", 120)
-    table.add(what, rows)
-    # Each kind of client is answered again.
-    for row in rows:
-        assert row.sent > len(row.failures), row
 
 
 async def test_up_ends_in_the_first_slot_whichever_is_live(deployed: Deployed, table: Table) -> None:

@@ -10,6 +10,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import zlib
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from pronghorn.errors import UsageError
 from pronghorn.observe import metrics, output, slots
 from pronghorn.observe.counts import Counts, code_class
 from pronghorn.observe.reading import Reading
+from pronghorn.observe.responses import ResponseCounts
 from tests.support.counted import Clock, exchange, observer, process
 
 SECOND = 1_000_000_000
@@ -44,6 +46,50 @@ def test_two_of_one_process_do_not_either(tmp_path: Path) -> None:
     assert (first.number, second.number) == (0, 1)
     first.close()
     second.close()
+
+
+def room(folder: Path) -> int:
+    """Bytes that the count files have, holes left out."""
+    return sum(file.stat().st_blocks * 512 for file in folder.iterdir())
+
+
+def test_what_will_be_written_to_has_its_room_beforehand(tmp_path: Path) -> None:
+    """A full file system cannot give a hole its memory, and the process that writes there is ended by SIGBUS."""
+    counts = Counts(tmp_path)
+    block = metrics.BLOCK * 8
+    begun = room(tmp_path)
+    assert begun >= metrics.BLOCKS_AT * 8 + 2 * block
+    observed = observer(counts)
+    observed.response_complete(exchange())
+    assert room(tmp_path) == begun
+    for number in range(8):
+        observed._place(f"/{number}")
+    assert room(tmp_path) >= begun + 7 * block
+    counts.close()
+
+
+def test_a_file_that_never_got_its_room_is_not_filled_by_a_reader() -> None:
+    """In memory even a look at a hole through a mapping asks for memory; where there is none that is SIGBUS."""
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as name:
+        folder = Path(name)
+        with (folder / "worker-0.counts").open("wb") as file:
+            file.truncate(metrics.WORDS * 8)
+        assert Reading.of(folder).workers == []
+        assert room(folder) == 0
+
+
+def test_a_route_for_which_there_is_no_room_is_one_of_all_others(tmp_path: Path) -> None:
+    counts = Counts(tmp_path)
+    asked: list[tuple[int, int]] = []
+
+    def claim(start: int, count: int) -> bool:
+        asked.append((start, count))
+        return False
+
+    ResponseCounts(counts.words, Clock(), claim).response_complete(exchange(route="/items"))
+    assert asked == [(metrics.BLOCKS_AT + metrics.BLOCK, metrics.BLOCK)]
+    assert {route for route, _, _ in Reading.of(tmp_path).requests} == {metrics.OTHER_ROUTES}
+    counts.close()
 
 
 def test_a_successor_goes_on_from_where_a_killed_process_was(tmp_path: Path) -> None:

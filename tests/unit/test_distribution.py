@@ -41,7 +41,9 @@ def test_the_slots_differ_in_their_sockets_alone() -> None:
     assert blue == green
     assert sockets == ["/run/pronghorn/blue.sock", "/run/pronghorn/green.sock"]
     assert "ln -s blue.sock /run/pronghorn/app.sock" in DOCKERFILE
-    assert directive("upstream.conf", "server") == "unix:/run/pronghorn/app.sock"
+    # Twice, so that what may be asked again is; and neither is ever shunned for what the other one did.
+    servers = re.findall(r"^\s*server\s+([^;]+);", NGINX["upstream.conf"], re.MULTILINE)
+    assert servers == ["unix:/run/pronghorn/app.sock max_fails=0"] * 2
 
 
 # ---- Connections ----------------------------------------------------------------------------------------------------

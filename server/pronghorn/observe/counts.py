@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import mmap
 import os
+import sys
 import time
 import weakref
 from collections import deque
@@ -16,8 +17,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, Protocol
 
+from pronghorn.errors import StartupError
+
 from . import metrics, slots
-from .metrics import FIELDS, LAYOUT, STATES, WORDS, Metric, cell, cells
+from .metrics import BLOCK, BLOCKS_AT, FIELDS, LAYOUT, ROUTES, STATES, WORDS, Metric, cell, cells
 from .output import of
 from .responses import ResponseCounts
 
@@ -82,8 +85,17 @@ class Counts:
 
     def observer(self, clock: Callable[[], float] = time.perf_counter) -> ResponseCounts:
         """What counts the responses; `clock` is the one that exchanges are timed with."""
-        self._responses = ResponseCounts(self.words, clock)
+        self._responses = ResponseCounts(self.words, clock, self._claim)
         return self._responses
+
+    def _claim(self, start: int, count: int) -> bool:
+        """Whether so many words from there on may be written to."""
+        try:
+            with self._slot.path.open("r+b") as file:
+                _reserve(file.fileno(), start, count)
+        except OSError:
+            return False
+        return True
 
     def enter(self, state: str) -> None:
         """The process is `starting`, `ready`, `leaving` or `gone` now."""
@@ -151,6 +163,18 @@ class Counts:
             self.words[FIELDS[name]] = value
 
 
+def count_in(folder: Path, kind: str = slots.WORKER, *, worker: int = -1, generation: int = 0) -> Counts:
+    """`Counts` for a process that cannot do without. Raises StartupError where there can be no such file."""
+    try:
+        return Counts(folder, kind, worker=worker, generation=generation)
+    except OSError as exc:
+        raise StartupError(
+            f"no count file can be made in {str(folder)!r}: {exc.strerror or exc}",
+            option="--metrics-dir",
+            hint="Every process has to be able to write there",
+        ) from exc
+
+
 class _Forgetting:
     """Closes the lock in a forked child, for as long as there are counts to forget; the hook itself is there to stay."""
 
@@ -170,16 +194,28 @@ def _mapped(slot: slots.Slot) -> memoryview:
         head = file.read(8)
         if (
             len(head) < 8
-            or int.from_bytes(head, "little") != LAYOUT
+            or int.from_bytes(head, sys.byteorder) != LAYOUT
             or os.fstat(file.fileno()).st_size != _SIZE
         ):
             file.truncate(0)
             file.truncate(_SIZE)
+        # What every process writes to. The block of a route is claimed when there is such a route.
+        _reserve(file.fileno(), 0, BLOCKS_AT + BLOCK)
+        _reserve(file.fileno(), BLOCKS_AT + (ROUTES - 1) * BLOCK, BLOCK)
         words = memoryview(mmap.mmap(file.fileno(), _SIZE)).cast("q")
     words[0] = LAYOUT
     for place in FIELDS.values():
         words[place] = 0
     return words
+
+
+def _reserve(descriptor: int, start: int, count: int) -> None:
+    """Take the room for so many words now. Raises OSError where there is none.
+
+    The file has holes, and memory that a full file system cannot give to a hole ends whoever touches it, with SIGBUS.
+    """
+    if hasattr(os, "posix_fallocate"):  # not on macOS
+        os.posix_fallocate(descriptor, start * 8, count * 8)
 
 
 class FileMeter:

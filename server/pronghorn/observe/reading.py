@@ -9,6 +9,7 @@ import itertools
 import mmap
 import os
 import struct
+import sys
 import time
 import zlib
 from collections import defaultdict
@@ -225,9 +226,11 @@ def _words(path: Path) -> memoryview | None:
     """The words of a file, None of one that is gone, not ready yet, or of another layout."""
     try:
         with path.open("rb") as file:
-            if os.fstat(file.fileno()).st_size != WORDS * 8:
+            # Read, not mapped, until it is known to be one: a file may be nothing but a hole that there was no room to fill, and
+            # even a look at that through a mapping asks for memory, and ends in SIGBUS where there is none.
+            head = file.read(8)
+            if os.fstat(file.fileno()).st_size != WORDS * 8 or int.from_bytes(head, sys.byteorder) != LAYOUT:
                 return None
-            words = memoryview(mmap.mmap(file.fileno(), WORDS * 8, access=mmap.ACCESS_READ)).cast("q")
+            return memoryview(mmap.mmap(file.fileno(), WORDS * 8, access=mmap.ACCESS_READ)).cast("q")
     except OSError:
         return None
-    return words if words[0] == LAYOUT else None

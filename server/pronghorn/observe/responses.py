@@ -52,6 +52,8 @@ _HEAD: Final = Struct("=4q")
 class ResponseCounts:
     """An observer of responses (`asgi.http.Observer`); `clock` is the one that they are timed with.
 
+    `claim` is asked for so many words from a place on before they are written to for the first time, and says whether there is room.
+
     What every response needs is at hand in its fields: a name of a module costs a look into a dictionary.
     """
 
@@ -59,6 +61,7 @@ class ResponseCounts:
         "_bounds",
         "_bytes_in",
         "_bytes_out",
+        "_claim",
         "_clock",
         "_due",
         "_first_bytes",
@@ -70,8 +73,11 @@ class ResponseCounts:
         "_words",
     )
 
-    def __init__(self, words: memoryview, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, words: memoryview, clock: Callable[[], float], claim: Callable[[int, int], bool]
+    ) -> None:
         self._words: Any = words
+        self._claim = claim
         self._clock = clock
         #: Numbers of routes by name; None is no route.
         self._routes: dict[Any, int] = {
@@ -152,12 +158,17 @@ class ResponseCounts:
         self._bytes_in = self._bytes_out = 0
 
     def _place(self, name: Any) -> int:
-        """The number of a route that is new; that of all others, when there is none left for it. What is no text is no route."""
+        """The number of a route that is new; that of all others, when there is no number or no room left for it.
+
+        What is no text is no route.
+        """
         if type(name) is not str or not name:
             return 0
         encoded = name.encode()
         number = len(self._routes)
         if len(encoded) > NAME_BYTES or number >= _OTHER_ROUTES:
+            return _OTHER_ROUTES
+        if not self._claim(BLOCKS_AT + number * BLOCK, BLOCK):
             return _OTHER_ROUTES
         place = (NAMES_AT + number * NAME) * 8
         raw = self._words.cast("B")

@@ -157,12 +157,12 @@ class Supervisor:
         if config.admin is None and not config.metrics:
             return
         from pronghorn.observe import slots  # noqa: PLC0415  # not for those who count nothing
-        from pronghorn.observe.counts import Counts  # noqa: PLC0415  # the same
+        from pronghorn.observe.counts import count_in  # noqa: PLC0415  # the same
 
         folder = slots.directory(config.metrics_dir)
         stack.callback(folder.close)
         self._family.config = replace(self._family.config, metrics_dir=str(folder.path))
-        self._tally = Tally(Counts(folder.path, slots.SUPERVISOR))
+        self._tally = Tally(count_in(folder.path, slots.SUPERVISOR))
         stack.callback(self._tally.close)
 
     def _admin_listeners(self) -> list[Listener]:

@@ -5,10 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from pronghorn.asgi.http import HttpCycle, NullObserver, Observer
-from pronghorn.errors import StartupError
 from pronghorn.net.service import Meter, NullMeter, Service
 from pronghorn.observe import application
-from pronghorn.observe.counts import Counts
+from pronghorn.observe.counts import count_in
 from pronghorn.observe.memory import resident
 
 
@@ -20,14 +19,7 @@ class Counted:
     """
 
     def __init__(self, folder: Path, *, worker: int, generation: int, responses: bool) -> None:
-        try:
-            self._counts = Counts(folder, worker=worker, generation=generation)
-        except OSError as exc:
-            raise StartupError(
-                f"no count file can be made in {str(folder)!r}: {exc.strerror or exc}",
-                option="--metrics-dir",
-                hint="Every process has to be able to write there",
-            ) from exc
+        self._counts = count_in(folder, worker=worker, generation=generation)
         self.folder: Path | None = folder
         self.meter: Meter = self._counts.meter if responses else NullMeter()
         self._responses = responses

@@ -38,6 +38,7 @@ from pronghorn.observe.request_id import CURRENT
 from pronghorn.runtime import Runtime, load, loop_factory
 
 from .counting import Counting, Uncounted
+from .descriptors import Descriptors
 from .listening import accept, listen, listen_admin
 from .signals import captured, pass_on
 from .supervision import Alone, Supervision
@@ -249,7 +250,8 @@ class Server:
         service = self.service = self._service(runtime, lifespan, counting.observed(access_log))
         service.meter = counting.meter
         counting.publish(service, 0.0)
-        ticker = Ticker(lambda: self._tick(service, runtime, counting, ticker))
+        descriptors = Descriptors()
+        ticker = Ticker(lambda: self._tick(service, runtime, counting, descriptors, ticker))
         try:
             if not self.should_exit:
                 self.servers = [
@@ -337,12 +339,15 @@ class Server:
         )
 
     @staticmethod
-    def _tick(service: Service, runtime: Runtime, counting: Counting, ticker: Ticker) -> None:
+    def _tick(
+        service: Service, runtime: Runtime, counting: Counting, descriptors: Descriptors, ticker: Ticker
+    ) -> None:
         counting.publish(service, ticker.late)
         service.defaults.renew(None)
         service.deadlines.advance()
         if runtime.tls is not None:
             runtime.tls.check()
+        descriptors.look()
 
     async def _serve_on(self, service: Service) -> None:
         """Go on after `announce`, and see that whoever keeps connections loses them one by one, each between two requests."""

@@ -176,6 +176,18 @@ async def sleeping(scope: Scope, receive: Receive, send: Send) -> None:
     await answer(send, sorted(SLEEPING))
 
 
+EATEN: list[bytes] = []
+
+
+async def eat(scope: Scope, receive: Receive, send: Send) -> None:
+    """Takes so many MiB, a piece at a time, and keeps them: the kernel has a say in how far it gets."""
+    for _ in range(int(query(scope, "mebibytes", "1"))):
+        # Written to, or the kernel would give no memory.
+        EATEN.append(b"x" * (1 << 20))
+        await asyncio.sleep(0)
+    await answer(send, len(EATEN))
+
+
 async def own_headers(scope: Scope, receive: Receive, send: Send) -> None:
     """An application with a mind of its own about headers that nginx has defaults for."""
     headers = [
@@ -263,6 +275,7 @@ PATHS = {
     "/version": version,
     "/slow": slow,
     "/sleeping": sleeping,
+    "/eat": eat,
     "/own-headers": own_headers,
     "/own-error": own_error,
     "/seen": seen,
