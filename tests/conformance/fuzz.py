@@ -32,7 +32,7 @@ def main(target: str, *arguments: str) -> None:
     if arguments[:1] == ("--seeds",):
         from tests.conformance import targets  # below it has to be imported in another way
 
-        for number, seed in enumerate(targets.seeds()):
+        for number, seed in enumerate(targets.seeds(target)):
             Path(arguments[1], f"{number:03}").write_bytes(seed)
     elif arguments[:1] == ("--hypothesis",):
         at_random(target, float(arguments[1]))
@@ -43,7 +43,7 @@ def main(target: str, *arguments: str) -> None:
 def led_by_coverage(target: str, arguments: Sequence[str]) -> None:
     import atheris  # not to be had for every Python
 
-    with atheris.instrument_imports(include=["pronghorn", "h11", "wsproto"]):
+    with atheris.instrument_imports(include=["pronghorn", "h11", "wsproto", "hpack"]):
         from tests.conformance import targets
 
     check = targets.TARGETS[target]
@@ -58,7 +58,9 @@ def at_random(target: str, seconds: float) -> None:
     from hypothesis import given, seed, settings  # atheris can do without
 
     from tests.conformance import targets, test_fuzz
+    from tests.conformance.h2 import test_golden
 
+    anything = test_golden.anything if target == "h2" else test_fuzz.anything
     check = targets.TARGETS[target]
     targets.quiet()
     end, runs = time.monotonic() + seconds, 0
@@ -66,7 +68,7 @@ def at_random(target: str, seconds: float) -> None:
 
         @settings(max_examples=_EXAMPLES, deadline=None, database=None)
         @seed(time.time_ns())
-        @given(test_fuzz.anything, test_fuzz.sizes)
+        @given(anything, test_fuzz.sizes)
         def run(data: bytes, sizes: list[int]) -> None:
             check(data, sizes)
 

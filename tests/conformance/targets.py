@@ -1,6 +1,7 @@
 """What is fuzzed: each target takes any bytes at all and raises when a promise is broken.
 
-hypothesis drives them in `make test`, atheris in `make fuzz`; both start from the golden requests and from corpus/.
+hypothesis drives them in `make test`, atheris in `make fuzz`; both start from the golden requests, or connections, and from a
+corpus.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from pronghorn.types import Receive, Scope, Send
 from pronghorn.wire.limits import RequestLimits
 from pronghorn.wire.ports import RequestHead
 from tests.conformance.disagreements import ALLOWED
+from tests.conformance.h2.target import h2
+from tests.conformance.h2.target import seeds as h2_seeds
 from tests.conformance.kit import ALL, Recorded, describe
 from tests.conformance.pieces import cut
 from tests.conformance.responses import read_responses
@@ -41,8 +44,11 @@ LONGEST = 30
 Requests = list[dict[str, Any]]
 
 
-def seeds() -> Iterator[bytes]:
-    """Where every fuzzer starts from."""
+def seeds(target: str = "") -> Iterator[bytes]:
+    """Where every fuzzer of a target starts from."""
+    if target == "h2":
+        yield from h2_seeds()
+        return
     yield from (golden.raw for golden in ALL if len(golden.raw) < 4096)
     yield from (path.read_bytes() for path in sorted(CORPUS.glob("*")))
 
@@ -198,6 +204,7 @@ TARGETS: dict[str, Callable[[bytes, Sequence[int]], None]] = {
     "reads": reads,
     "connection": connection,
     "websocket": websocket,
+    "h2": h2,
 }
 
 

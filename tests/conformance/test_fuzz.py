@@ -174,5 +174,5 @@ def test_the_corpus_stays_small() -> None:
 @pytest.mark.parametrize("target", sorted(targets.TARGETS))
 @pytest.mark.parametrize("sizes", [(), (0,), (6, 1)], ids=["whole", "by byte", "in pieces"])
 def test_seeds(target: str, sizes: tuple[int, ...]) -> None:
-    for data in SEEDS:
+    for data in targets.seeds(target):
         targets.TARGETS[target](data, sizes)

@@ -14,33 +14,50 @@ from tests.integration.stack import docker
 
 #: Kinds of clients whose requests nginx may not send a second time, or that stay open: they have something to lose.
 UNREPEATABLE = ("uploads", "events", "websocket")
+#: GETs that are under way: so many that whichever worker has most has some.
+WAITING = 24
 
 
-async def _busiest(drill: Drill) -> inside.Process:
-    """The worker that has most to lose."""
+async def _workers(drill: Drill) -> list[inside.Process]:
     rows = await drill.watch.workers()
-    row = max(rows, key=lambda row: int(row["connections"]))
-    return await asyncio.to_thread(inside.of, drill.stack, "app", int(row["pid"]))
+    return [await asyncio.to_thread(inside.of, drill.stack, "app", int(row["pid"])) for row in rows]
 
 
 @pytest.mark.drill(
-    did="SIGKILL of one of two workers",
-    must="at most what was in it is lost, and no GET; ready all the time; two workers again; the log says which died of what",
+    did="SIGKILL of one of two workers, in which GETs are under way",
+    must="at most what was in it is lost, and no GET: another worker is asked; ready all the time; two workers again; the log says which died of what",
 )
 async def test_worker_killed(drill: Drill) -> None:
-    async with drill.load():
-        victim = await _busiest(drill)
-        nginx = await asyncio.to_thread(inside.master, drill.stack)
+    async with drill.load(), httpx.AsyncClient(base_url=drill.stack.url, timeout=60) as client:
+        workers, nginx = await _workers(drill), await asyncio.to_thread(inside.master, drill.stack)
+        before = sum(one.held(nginx) for one in workers)
+        under_way = [
+            asyncio.create_task(client.get(f"/slow?seconds=3&number={one}")) for one in range(WAITING)
+        ]
+        await drill.watch.until(
+            lambda: sum(one.held(nginx) for one in workers) >= before + WAITING // 2,
+            "they are with the server",
+        )
+        victim = max(workers, key=lambda one: one.held(nginx))
         drill.begins()
         victim.signal(signal.SIGSTOP)
         held = victim.held(nginx)
         victim.signal(signal.SIGKILL)
+        answers = await asyncio.gather(*under_way)
         line = await drill.says("app", f"[{victim.own}]", "died")
         await drill.workers_are(2)
         await drill.watch.until(
             lambda: drill.watch.counts.get('pronghorn_worker_exits_total{cause="signal"}'), "it is counted"
         )
     assert "SIGKILL" in line
+    assert [answer.json() for answer in answers] == [str(number) for number in range(WAITING)]
+    told = [
+        record["upstream_status"]
+        for record in drill.stack.log_records("nginx")
+        if record.get("path") == "/slow"
+    ]
+    # Otherwise none of them was in there.
+    assert "502, 200" in told
     drill.lost_at_most(held, *UNREPEATABLE)
     drill.each_is_named()
     assert not drill.watch.red, drill.watch.reasons
@@ -52,8 +69,9 @@ async def test_worker_killed(drill: Drill) -> None:
 )
 async def test_worker_hung(drill: Drill) -> None:
     async with drill.load():
-        victim = await _busiest(drill)
-        nginx = await asyncio.to_thread(inside.master, drill.stack)
+        workers, nginx = await _workers(drill), await asyncio.to_thread(inside.master, drill.stack)
+        # That which has most to lose.
+        victim = max(workers, key=lambda one: one.held(nginx))
         drill.begins()
         victim.signal(signal.SIGSTOP)
         held = victim.held(nginx)
@@ -70,8 +88,7 @@ async def test_worker_hung(drill: Drill) -> None:
 )
 async def test_memory_exhausted(drill: Drill) -> None:
     async with drill.load():
-        rows = await drill.watch.workers()
-        workers = [await asyncio.to_thread(inside.of, drill.stack, "app", int(row["pid"])) for row in rows]
+        workers = await _workers(drill)
         drill.begins()
         async with httpx.AsyncClient(base_url=drill.stack.url, timeout=60) as client:
             # A POST: a GET would be asked once more, of the other worker.

@@ -71,6 +71,8 @@ async def count(scope: Scope, receive: Receive, send: Send) -> None:
     total = 0
     while True:
         event = await receive()
+        if event["type"] == "http.disconnect":
+            raise ClientLeftError
         total += len(event["body"])
         if not event["more_body"]:
             break

@@ -1,0 +1,112 @@
+"""What any client does all day, in every form that the RFC allows: all of it is served."""
+
+from __future__ import annotations
+
+from tests.conformance.h2.case import Acknowledged, Case, Ignored, Ponged, Served, Wait
+from tests.support.h2_frames import (
+    Code,
+    Kind,
+    Setting,
+    block,
+    continuation,
+    data,
+    frame,
+    goaway,
+    head,
+    headers,
+    literal,
+    ping,
+    priority,
+    request,
+    reset,
+    settings,
+    window_update,
+)
+
+GET = request(1)
+ECHO = request(1, method=b"POST", path=b"/echo", end=False)
+STAY = request(1, path=b"/stay")
+BLOCK = block(head())
+
+
+def _hpack(name: str, fields: bytes) -> Case:
+    """A GET of which one field is written in this way."""
+    return Case("generic-5", name, [headers(1, block(head()) + fields)], Served())
+
+
+CASES = [
+    Case("generic-1", "preface and SETTINGS", [], Acknowledged(1)),
+    Case("generic-2", "PRIORITY on an idle stream", [frame(Kind.PRIORITY, priority(), stream=1), GET], Served()),
+    Case("generic-2", "WINDOW_UPDATE on a half-closed stream", [GET, window_update(1, 100)], Served()),
+    Case("generic-2", "PRIORITY on a half-closed stream", [GET, frame(Kind.PRIORITY, priority(), stream=1)], Served()),
+    Case("generic-2", "RST_STREAM on a half-closed stream", [STAY, reset(1)], Ignored()),
+    Case("generic-2", "PRIORITY on a closed stream",
+         [GET, Wait(1), frame(Kind.PRIORITY, priority(), stream=1), request(3)], Served(3)),
+    Case("generic-2", "WINDOW_UPDATE on a closed stream", [GET, Wait(1), window_update(1, 9), request(3)], Served(3)),
+    Case("generic-2", "RST_STREAM on a closed stream", [GET, Wait(1), reset(1), request(3)], Served(3)),
+    Case("generic-2", "streams that skip numbers", [request(5), request(101), request(4001)], Served(4001)),
+    Case("generic-3.1", "DATA", [ECHO, data(1, b"test")], Served(body=b"test")),
+    Case("generic-3.1", "several DATA", [ECHO, data(1, b"te", end=False), data(1, b"st")], Served(body=b"test")),
+    Case("generic-3.1", "DATA with padding", [ECHO, data(1, b"test", padding=6)], Served(body=b"test")),
+    Case("generic-3.1", "DATA that is nothing but padding",
+         [ECHO, data(1, b"", padding=200, end=False), data(1, b"test")], Served(body=b"test")),
+    Case("generic-3.1", "DATA with padding of no bytes", [ECHO, data(1, b"test", padding=0)], Served(body=b"test")),
+    Case("generic-3.1", "empty DATA at the end", [ECHO, data(1, b"test", end=False), data(1)], Served(body=b"test")),
+    Case("generic-3.2", "HEADERS", [GET], Served(body=b"hello")),
+    Case("generic-3.2", "HEADERS with padding", [headers(1, BLOCK, padding=6)], Served()),
+    Case("generic-3.2", "HEADERS with priority", [headers(1, BLOCK, prior=priority())], Served()),
+    Case("generic-3.2", "HEADERS with padding and priority",
+         [frame(Kind.HEADERS, b"\2" + priority() + BLOCK + b"\0\0", flags=0x2D, stream=1)], Served()),
+    Case("generic-3.3", "PRIORITY of weight 1", [frame(Kind.PRIORITY, priority(0, 1), stream=1), GET], Served()),
+    Case("generic-3.3", "PRIORITY of weight 256", [frame(Kind.PRIORITY, priority(0, 256), stream=1), GET], Served()),
+    Case("generic-3.3", "PRIORITY that depends on a stream",
+         [frame(Kind.PRIORITY, priority(1), stream=3), GET], Served()),
+    Case("generic-3.3", "PRIORITY that is exclusive",
+         [frame(Kind.PRIORITY, priority(1, exclusive=True), stream=3), GET], Served()),
+    Case("generic-3.3", "PRIORITY of an idle stream, then HEADERS of a lower one",
+         [frame(Kind.PRIORITY, priority(), stream=7), request(3)], Served(3)),
+    Case("generic-3.4", "RST_STREAM on an open stream", [ECHO, reset(1), request(3)], Served(3)),
+    Case("generic-3.5", "SETTINGS",
+         [settings([(Setting.MAX_CONCURRENT_STREAMS, 9), (Setting.MAX_HEADER_LIST_SIZE, 9000)])], Acknowledged(2)),
+    Case("generic-3.5", "SETTINGS of every kind at its limits",
+         [settings([(1, 0), (1, 2**32 - 1), (2, 0), (3, 0), (3, 2**32 - 1), (4, 0), (4, 2**31 - 1), (5, 2**24 - 1),
+                    (6, 2**32 - 1)]), GET], Served()),
+    Case("generic-3.7", "PING", [ping(b"generic!")], Ponged((b"generic!",))),
+    Case("generic-3.8", "GOAWAY, and the streams that there are go on",
+         [ECHO, goaway(0, Code.NO_ERROR), data(1, b"test")], Served(body=b"test", last=True)),
+    Case("generic-3.9", "WINDOW_UPDATE on the connection", [window_update(0, 1), GET], Served()),
+    Case("generic-3.9", "WINDOW_UPDATE on a stream", [ECHO, window_update(1, 1), data(1, b"test")], Served()),
+    Case("generic-3.10", "CONTINUATION",
+         [headers(1, BLOCK[:5], complete=False), continuation(1, BLOCK[5:])], Served()),
+    Case("generic-3.10", "several CONTINUATION",
+         [headers(1, BLOCK[:5], complete=False), continuation(1, BLOCK[5:9], complete=False), continuation(1, BLOCK[9:])],
+         Served()),
+    Case("generic-3.10", "an empty CONTINUATION",
+         [headers(1, BLOCK, complete=False), continuation(1)], Served()),
+    Case("generic-4", "GET", [GET], Served(body=b"hello")),
+    Case("generic-4", "HEAD", [request(1, method=b"HEAD")], Served(body=b"")),
+    Case("generic-4", "POST", [request(1, (b"content-length", b"4"), method=b"POST", path=b"/echo", end=False),
+                               data(1, b"test")], Served(body=b"test")),
+    Case("generic-4", "POST with trailers",
+         [ECHO, data(1, b"test", end=False), headers(1, block([(b"x-trailer", b"1")]))], Served(body=b"test")),
+    Case("generic-4", "POST with trailers and no DATA",
+         [ECHO, headers(1, block([(b"x-trailer", b"1")]))], Served(body=b"")),
+    Case("generic-4", "a method of its own", [request(1, method=b"PURGE")], Served(body=b"hello")),
+    Case("generic-4", "OPTIONS *", [request(1, method=b"OPTIONS", path=b"*")], Served(status=404)),
+    Case("generic-4", "a Host and no :authority", [request(1, (b"host", b"localhost"), authority=None)], Served()),
+    _hpack("indexed field", b"\x90"),
+    _hpack("incremental indexing, indexed name", literal(58, b"test", kind=0x40, bits=6)),
+    _hpack("incremental indexing, new name", literal(b"x-test", b"test", kind=0x40)),
+    _hpack("without indexing, indexed name", literal(58, b"test")),
+    _hpack("without indexing, new name", literal(b"x-test", b"test")),
+    _hpack("never indexed, indexed name", literal(58, b"test", kind=0x10)),
+    _hpack("never indexed, new name", literal(b"x-test", b"test", kind=0x10)),
+    _hpack("a value in Huffman code", b"\x0f\x2b\x83\x49\x50\x9f"),
+    _hpack("a field from the dynamic table", literal(b"x-test", b"test", kind=0x40) + b"\xbe"),
+    _hpack("an empty value", literal(b"x-test", b"")),
+    Case("generic-5", "size of the dynamic table", [headers(1, b"\x20" + BLOCK)], Served()),
+    Case("generic-5", "sizes of the dynamic table", [headers(1, b"\x20\x3f\x09" + BLOCK)], Served()),
+    Case("generic-5", "a table that is emptied, and filled again",
+         [headers(1, BLOCK + literal(b"x-test", b"test", kind=0x40)), headers(3, b"\x20\x3f\xe1\x1f" + BLOCK),
+          headers(5, BLOCK + literal(b"x-test", b"test", kind=0x40) + b"\xbe")], Served(5)),
+]  # fmt: skip
