@@ -85,6 +85,7 @@ SERVERS = {
             unix="--bind unix:{socket} --forwarded-allow-ips *",
             quiet="--log-level warning",
             access="--access-logfile -",
+            h2="--http-protocols h2,h1 --http2-cleartext prior-knowledge",
         ),
         Server(
             "hypercorn",

@@ -43,15 +43,17 @@ async def trailers(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 async def hints(scope: Scope, receive: Receive, send: Send) -> None:
+    await send({"type": "http.response.start", "status": 200, "headers": []})
     for name in (b"style.css", b"script.js"):
         await send({"type": "http.response.early_hint", "links": [b"</%s>; rel=preload" % name]})
-    await answer(send, b"hinted")
+    await send({"type": "http.response.body", "body": b"hinted"})
 
 
 async def push(scope: Scope, receive: Receive, send: Send) -> None:
     say("may push" if "http.response.push" in scope["extensions"] else "may not push")
+    await send({"type": "http.response.start", "status": 200, "headers": []})
     await send({"type": "http.response.push", "path": "/pushed", "headers": [(b"x-pushed", b"yes")]})
-    await answer(send, b"pushing")
+    await send({"type": "http.response.body", "body": b"pushing"})
 
 
 async def pushed(scope: Scope, receive: Receive, send: Send) -> None:
@@ -86,11 +88,17 @@ async def events(scope: Scope, receive: Receive, send: Send) -> None:
     say("nobody listens to events")
 
 
+async def nothing(scope: Scope, receive: Receive, send: Send) -> None:
+    """What a browser asks for by itself, an icon for instance."""
+    await answer(send, b"nothing here", 404)
+
+
 async def page(scope: Scope, receive: Receive, send: Send) -> None:
     await answer(send, b"<!doctype html><title>page</title>", 200, (b"content-type", b"text/html"))
 
 
 ROUTES = served.ROUTES | {
+    "*": served.hello,  # `OPTIONS *`, with which nghttp asks for HTTP/2 before it uploads
     "/describe": describe,
     "/together": together,
     "/trailers": trailers,
@@ -111,6 +119,6 @@ async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await ws_served.app(scope, receive, send)
     else:
         try:
-            await ROUTES[scope["path"]](scope, receive, send)
+            await ROUTES.get(scope["path"], nothing)(scope, receive, send)
         except served.ClientLeftError:
             say("the client left", scope["path"])

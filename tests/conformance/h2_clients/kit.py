@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import json
 import shutil
@@ -44,6 +45,7 @@ class Origin:
         found.append(self.server.stdout.wait_for(text, count=before + 1))
 
 
+@functools.cache
 def body(size: int = SIZE) -> bytes:
     """Bytes of which no piece is like another."""
     numbers = b"".join(b"%07d\n" % number for number in range(size // 8 + 1))

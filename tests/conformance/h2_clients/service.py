@@ -26,4 +26,10 @@ async def linger(call: Any) -> AsyncIterator[bytes]:
     yield b""
 
 
-app = rpc.serve({**main.METHODS, "/pronghorn.Demo/Linger": linger})
+async def give_up(call: Any) -> AsyncIterator[bytes]:
+    """Fail after a message."""
+    yield await call.message()
+    raise rpc.Error(rpc.RESOURCE_EXHAUSTED, "no more")
+
+
+app = rpc.serve({**main.METHODS, "/pronghorn.Demo/Linger": linger, "/pronghorn.Demo/GiveUp": give_up})

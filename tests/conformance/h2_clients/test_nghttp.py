@@ -8,17 +8,12 @@ from pathlib import Path
 import pytest
 
 from tests.conformance.h2_clients.kit import SIZE, Origin, body, described, ensured, run
+from tests.conformance.h2_clients.nghttp import frames
 
 
 @pytest.fixture(scope="session")
 def nghttp() -> str:
     return ensured("nghttp", "nghttp2-client")
-
-
-def frames(report: bytes) -> str:
-    """What `nghttp --verbose` tells, without colours and times."""
-    text = re.sub(r"\x1b\[\d*m", "", report.decode("latin-1"))
-    return re.sub(r"^\[ *\d+\.\d+\] ", "", text, flags=re.MULTILINE)
 
 
 def test_settings_are_exchanged_and_the_stream_ends(nghttp: str, origin: Origin) -> None:
@@ -78,6 +73,14 @@ def test_who_wants_no_push_gets_none(nghttp: str, clear: Origin) -> None:
     assert "pushing" in told
 
 
+def test_a_refused_upload_has_its_answer_and_is_told_to_stop(nghttp: str, origin: Origin) -> None:
+    upload = f"--data={origin.folder}/large"
+    told = frames(run(nghttp, "--verbose", upload, f"{origin.url}/refuse"))
+    assert ":status: 403" in told
+    # RFC 9113, section 8.1: it does no harm, and spares the rest of the body.
+    assert "(error_code=NO_ERROR(0x00))" in told.partition("recv RST_STREAM frame")[2]
+
+
 def test_hints_and_trailers_are_frames_of_their_own(nghttp: str, origin: Origin) -> None:
     hinted = frames(run(nghttp, "--verbose", f"{origin.url}/hints"))
     assert hinted.count(":status: 103") == 2
@@ -93,15 +96,6 @@ def test_trailers_of_a_request_are_no_headers(nghttp: str, clear: Origin) -> Non
         assert run(nghttp, *upload, f"{clear.url}/trailers") == b"summed up"
     assert "content-length" in seen[0]
     assert "x-admin" not in seen[0]
-
-
-@pytest.mark.parametrize("upload", [False, True])
-def test_an_upgrade_is_taken(nghttp: str, clear: Origin, upload: bool) -> None:
-    (clear.folder / "upload").write_bytes(body(50_000))
-    options = [f"--data={clear.folder}/upload"] if upload else []
-    told = frames(run(nghttp, "--upgrade", "--verbose", *options, f"{clear.url}/describe"))
-    assert "HTTP Upgrade success" in told
-    assert described(body(50_000) if upload else b"").decode() in told
 
 
 @pytest.fixture(scope="session")
