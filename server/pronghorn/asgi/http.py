@@ -164,6 +164,14 @@ class HttpCycle:
         if waiter is not None and not waiter.done():
             waiter.set_result(None)
 
+    async def gather(self, limit: int) -> bytes | None:
+        """Wait for the request's body, which stays here for the application; None if it is above `limit`, or the client left."""
+        while not self.ended:
+            if self.state >= COMPLETE or self.bytes_in > limit:
+                return None
+            await self._wait()
+        return b"".join(self._body)
+
     # The application side.
 
     async def run(self, app: ASGIApplication) -> None:

@@ -200,8 +200,11 @@ class H1Connection:
                 self._queue = deque()
             self._queue.append(cycle)
             self._reads.hold(True)
-        if head.upgrade is not None and service.websockets is not None:
-            self._upgrade = service.websockets.asked(cycle, self, self._tls)
+        if head.upgrade is not None:
+            if service.websockets is not None:
+                self._upgrade = service.websockets.asked(cycle, self, self._tls)
+            if self._upgrade is None and service.http2 is not None and self._tls is None:
+                self._upgrade = service.http2.asked(cycle, self)
 
     def on_upgrade(self, data: bytes) -> None:
         if self._upgrade is not None:
@@ -275,7 +278,7 @@ class H1Connection:
             return
         upgrade = self._upgrade
         if upgrade is not None and upgrade.http is cycle:
-            self._response.keep_alive = False  # nobody knows what comes behind a handshake that is refused
+            self._response.keep_alive = self._response.keep_alive and upgrade.persistent
             if upgrade.refused(service):
                 if not service.draining:
                     service.meter.protocol_error("websocket_handshake")
@@ -470,17 +473,33 @@ class H1Connection:
         upgrade, service = self._upgrade, self._service
         status, own, others = upgrade.answer(subprotocol, headers)
         self._response.switch(upgrade.http.head, own, others)
+        self._leave()
+        upgrade.http.switched(status, others)
+        channel: WebSocketChannel = upgrade.connect(service, self._transport, self._out, self._writes)
+        return channel
+
+    def _leave(self) -> None:
+        """To this one the connection is over, and somebody else in its place."""
+        service = self._service
         self._out.flush()
-        # To this one the connection is over, and somebody else in its place.
         self._phase = _CLOSE
         service.connections.discard(self)
         service.deadlines.discard(self)
         self._reads.release()
         self._active = self._task = self._upgrade = None
         self._parser.close()
-        upgrade.http.switched(status, others)
-        channel: WebSocketChannel = upgrade.connect(service, self._transport, self._out, self._writes)
-        return channel
+
+    # A Leaver.
+
+    def leave_to_http2(self, head: RequestHead, body: bytes, settings: bytes) -> bool:
+        service = self._service
+        if self._queue or not self._parser.idle or service.parting or service.http2 is None:
+            return False
+        self._response.switch(head, [(b"upgrade", b"h2c")], ())
+        self._leave()
+        service.active -= 1
+        service.http2.take(service, self._transport).resume(head, body, settings)
+        return True
 
     # Ends.
 

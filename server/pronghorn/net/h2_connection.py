@@ -186,6 +186,13 @@ class H2Connection:
         service = self.service
         if service.ids is not None:
             service.ids.name(head, trusted=self._trusted)
+        if service.parting:
+            self.shutdown()
+        return self._stream_of(number, head, ended=ended)
+
+    def _stream_of(self, number: int, head: RequestHead, *, ended: bool) -> H2Stream:
+        """A stream and the cycle of its request."""
+        service = self.service
         scope = self._template.build(head, self._client, self._tls)
         if head.forwarded and self._trusted:
             service.trust.apply(scope)
@@ -196,10 +203,8 @@ class H2Connection:
         stream.cycle = cycle
         if ended:
             cycle.ended = True
-        if head.upgrade is not None and service.websockets is not None:
+        if head.method == "CONNECT" and service.websockets is not None:
             stream.upgrade = service.websockets.asked(cycle, stream, self._tls)
-        if service.parting:
-            self.shutdown()
         return stream
 
     def on_ready(self, stream: Any) -> None:
@@ -207,9 +212,7 @@ class H2Connection:
             self._eager -= 1
             self._launch(stream)
         else:
-            if not self._waiting:
-                self.service.loop.call_soon(self._advance)
-            self._waiting.append(stream)
+            self._launch_soon(stream)
 
     def on_refused(self, number: int, error: RequestError, ended: bool) -> None:
         stream = H2Stream(number, self)
@@ -321,12 +324,28 @@ class H2Connection:
         number = wire.pushed + 2
         wire.pushed = number
         wire.send_push(parent, number, b"".join([encode_field(name, value) for name, value in fields]))
-        stream = self.on_request(number, head, ended=True)
+        if service.ids is not None:
+            service.ids.name(head, trusted=False)
+        stream = self._stream_of(number, head, ended=True)
         wire.adopt(stream, ended=True)
-        if not self._waiting:
-            service.loop.call_soon(self._advance)
-        self._waiting.append(stream)
+        self._launch_soon(stream)
         self.flush_soon()
+
+    def resume(self, head: RequestHead, body: bytes, settings: bytes) -> None:
+        """Answer a request that came over HTTP/1.1 as stream 1; `settings` stood in it (RFC 7540 §3.2.1)."""
+        wire = self.wire
+        wire.take_settings(settings)
+        stream = self._stream_of(1, head, ended=True)
+        stream.expected = head.content_length
+        wire.adopt(stream, ended=True)
+        if body and stream.cycle is not None:
+            stream.cycle.feed(body)
+        self._launch_soon(stream)
+
+    def _launch_soon(self, stream: H2Stream) -> None:
+        if not self._waiting:
+            self.service.loop.call_soon(self._advance)
+        self._waiting.append(stream)
 
     def refuse(self, stream: H2Stream, error: RequestError) -> None:
         """Answer in place of the application."""

@@ -283,7 +283,7 @@ class H2Stream(Stream):
 
     def consumed(self, size: int) -> None:
         self._unread -= size
-        if size:
+        if size and self.received:  # else it came ahead of an upgrade, and no window knows of it
             self._connection.consumed(self, size)
         self.schedule()
 

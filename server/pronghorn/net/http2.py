@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING
 from pronghorn.wire.limits import RequestLimits
 
 if TYPE_CHECKING:
+    from pronghorn.asgi.http import HttpCycle
     from pronghorn.wire.h2_response import HeadEncoder
     from pronghorn.wire.h2_settings import OwnSettings
 
     from .h2_connection import H2Connection
+    from .h2c import H2cUpgrade, Leaver
     from .service import Service
 
 
@@ -60,7 +62,16 @@ class Http2:
             self._encoder = HeadEncoder(service.defaults)
         return self._encoder
 
-    def take(self, service: Service, transport: asyncio.Transport, data: bytes) -> H2Connection:
+    def asked(self, http: HttpCycle, leaver: Leaver) -> H2cUpgrade | None:
+        """What becomes of a request that may ask for ``Upgrade: h2c``; None if it does not, or is not heard."""
+        if not self.clear:
+            return None
+        from .h2c import H2cUpgrade, wanted  # noqa: PLC0415  # see above
+
+        settings = wanted(http.head)
+        return None if settings is None else H2cUpgrade(http, leaver, settings)
+
+    def take(self, service: Service, transport: asyncio.Transport, data: bytes = b"") -> H2Connection:
         """Speak HTTP/2 over a transport from now on; `data` has come already."""
         from .h2_connection import H2Connection  # noqa: PLC0415  # see above
 

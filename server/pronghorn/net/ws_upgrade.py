@@ -23,13 +23,15 @@ class Upgrade:
     `rest` is what the client has sent behind it: nothing, or frames of a client that did not wait for the answer.
     """
 
-    __slots__ = ("_cycle", "_offer", "_refusal", "_settings", "http", "rest")
+    __slots__ = ("_cycle", "_offer", "_refusal", "_settings", "http", "persistent", "rest")
 
     def __init__(
         self, http: HttpCycle, settings: WebSockets, opener: Opener, tls: dict[str, Any] | None
     ) -> None:
         self.http = http
         self.rest = b""
+        #: Nobody knows what comes behind a handshake that is refused.
+        self.persistent = False
         self._settings = settings
         self._offer = Offer()
         self._cycle: WebSocketCycle | None = None

@@ -48,6 +48,10 @@ _CONTINUATIONS: Final = 32
 #: Bytes of a frame's payload that we send, whatever more the peer allows: a frame is a turn.
 _TURN: Final = 16_384
 
+#: Heads that are known by their block, and the size of a block that is kept.
+_HEADS: Final = 16
+_SMALL_BLOCK: Final = 64
+
 _PREFACE_SIZE: Final = len(PREFACE)
 
 
@@ -102,6 +106,7 @@ class H2Wire:
     `others` are what the owner counts against the limit of concurrent streams beside them: work for streams that are gone.
     """
 
+    __deletable__ = ("_sink",)  # mypyc asks to be told
     __slots__ = (
         "_block",
         "_calm",
@@ -112,6 +117,7 @@ class H2Wire:
         "_greeted",
         "_headers_flags",
         "_headers_stream",
+        "_heads",
         "_limits",
         "_now",
         "_own",
@@ -155,6 +161,7 @@ class H2Wire:
         self._headers_flags = 0
         self._continuations = 0
         self._decoder = Decoder(_BOMB * (limits.field_bytes + 32 * limits.fields))
+        self._heads: dict[bytes, RequestHead] = {}
         self._fresh_table = True
         self._turns = Turns()
         self._urgencies: dict[int, bytes] = {}  # of streams that are still to come
@@ -322,9 +329,13 @@ class H2Wire:
 
     def _complete(self, flags: int, number: int, block: bytes) -> None:
         """A whole header block: a request, or the trailers of one."""
+        stream = self.streams.get(number)
+        known = self._heads.get(block)
+        if known is not None and stream is None and number > self.last and not flags & _SELF:
+            self._begin_request(number, known.again(), flags & frames.END_STREAM != 0)
+            return
         fields = self._decode(block)
         ended = flags & frames.END_STREAM != 0
-        stream = self.streams.get(number)
         if flags & _SELF:
             self._open_fault(number, stream, "a stream that depends on itself")
         if stream is not None:
@@ -335,20 +346,36 @@ class H2Wire:
             if number in self._resets:
                 return  # §5.4.2: it was on its way when we reset the stream
             raise ConnectionFault(STREAM_CLOSED, "HEADERS on a stream that is closed")
-        self._reach(number)
-        self._calm.work += 1
-        if number > self.final:
-            return  # §6.8: the client knows, and asks somebody else
-        if len(self.streams) + self.others >= self._own.max_concurrent_streams:
-            self._count("refused")
-            self.reset(number, REFUSED_STREAM)
-            return
         try:
             head = self.builder.build(fields)
         except Malformed as exc:
+            self._reach(number)
             raise StreamFault(number, PROTOCOL_ERROR, str(exc)) from exc
         except RequestError as exc:
-            self._sink.on_refused(number, exc, ended)
+            if self._admit(number):
+                self._sink.on_refused(number, exc, ended)
+            return
+        if len(block) <= _SMALL_BLOCK and min(block) >= 0x80:
+            # Nothing but references to the tables. As long as those stay as they are, it means the same again.
+            if len(self._heads) >= _HEADS:
+                self._heads.clear()
+            self._heads[block] = head.again()
+        self._begin_request(number, head, ended)
+
+    def _admit(self, number: int) -> bool:
+        """Whether a new stream is served."""
+        self._reach(number)
+        self._calm.work += 1
+        if number > self.final:
+            return False  # §6.8: the client knows, and asks somebody else
+        if len(self.streams) + self.others >= self._own.max_concurrent_streams:
+            self._count("refused")
+            self.reset(number, REFUSED_STREAM)
+            return False
+        return True
+
+    def _begin_request(self, number: int, head: RequestHead, ended: bool) -> None:
+        if not self._admit(number):
             return
         if ended and head.content_length:
             raise StreamFault(number, PROTOCOL_ERROR, "a body shorter than its Content-Length")
@@ -384,14 +411,19 @@ class H2Wire:
         self._open(stream, ended=ended)
 
     def _decode(self, block: bytes) -> Iterable[tuple[bytes, bytes]]:
+        entries = self._decoder.header_table.dynamic_entries
+        size, newest = len(entries), entries[0] if entries else None
         try:
-            return self._decoder.decode(block, raw=True)
+            fields: Iterable[tuple[bytes, bytes]] = self._decoder.decode(block, raw=True)
         except OversizedHeaderListError:
             raise ConnectionFault(
                 ENHANCE_YOUR_CALM, "a header block that decodes into far too much"
             ) from None
         except (HPACKError, IndexError, ValueError) as exc:
             raise ConnectionFault(COMPRESSION_ERROR, "a header block that is not HPACK") from exc
+        if len(entries) != size or (size and entries[0] is not newest):
+            self._heads.clear()  # the table has changed, and with it what references mean
+        return fields
 
     def _trailers(self, stream: Stream, fields: Iterable[tuple[bytes, bytes]], ended: bool) -> None:
         if stream.remote_closed:

@@ -50,6 +50,10 @@ def _string(data: bytes) -> bytes:
     return bytes(encode_integer(len(data), 7)) + data
 
 
+_ID_AT: Final = len(b"x-request-id: ")
+_ID_NAME: Final = b"\x00" + _string(b"x-request-id")
+
+
 def encode_field(name: bytes, value: bytes) -> bytes:
     """A field as HPACK has it, without a change to any table; `name` in lower case."""
     known = _STATIC.get(name)
@@ -175,7 +179,9 @@ class HeadEncoder:
                 self._block = self._encode_lines(self._seen)
             blocks.append(self._block)
         if request.id_line and not own & _ID:
-            blocks.append(self._encode_lines(request.id_line))
+            # Each response has another one, which is not worth Huffman's code.
+            value = request.id_line[_ID_AT:-2]
+            blocks.append(_ID_NAME + bytes(encode_integer(len(value), 7)) + value)
         return blocks
 
     def _field(self, name: Any, value: Any) -> bytes:

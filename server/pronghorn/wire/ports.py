@@ -84,6 +84,28 @@ class RequestHead:
     upgrade: bytes | None
     taken: bool
 
+    def again(self) -> "RequestHead":
+        """Another request with the same head, before anybody has named it."""
+        head = RequestHead()
+        head.method = self.method
+        head.target = self.target
+        head.raw_path = self.raw_path
+        head.query = self.query
+        head.http_version = self.http_version
+        head.headers = self.headers.copy()
+        head.content_length = self.content_length
+        head.chunked = self.chunked
+        head.keep_alive = self.keep_alive
+        head.expects_continue = self.expects_continue
+        head.accepts_trailers = self.accepts_trailers
+        head.forwarded = self.forwarded
+        head.named = self.named
+        head.request_id = ""
+        head.id_line = b""
+        head.upgrade = self.upgrade
+        head.taken = False
+        return head
+
     def __repr__(self) -> str:
         return f"<RequestHead {self.method} {self.target!r} HTTP/{self.http_version}>"
 
