@@ -204,6 +204,29 @@ def test_early_hints(subject: Subject) -> None:
     assert (stream.status, bytes(stream.body)) == (200, b"late")
 
 
+def test_files(subject: Subject) -> None:
+    content = bytes(range(256)) * 2000
+    (subject.server.folder / "content").write_bytes(content)
+    with subject.connect() as client:
+        stream = client.get(b"/file?content")
+        assert bytes(stream.body) == content
+        assert stream[b"content-length"] == b"512000"
+        assert bytes(client.get(b"/part-of-a-file?content").body) == b"<" + content[10:110] + b">"
+        stream = client.get(b"/file?content", method=b"HEAD")
+        assert (bytes(stream.body), stream[b"content-length"]) == (b"", b"512000")
+
+
+def test_an_access_line(clear: Subject) -> None:
+    """One a stream, with the version; what would be control characters is escaped."""
+    with clear.connect() as client:
+        client.get(b"/?access-line-%1b%0d%0aforged")
+        client.refused(client.request(b"/access-line-malformed", (b"X", b"1")))
+    line = clear.server.stdout.wait_for("access-line-")
+    assert '"GET /?access-line-%1b%0d%0aforged HTTP/2" 200' in line
+    assert line.isprintable()
+    assert not any("malformed" in line for line in clear.server.stdout.so_far())
+
+
 def test_push(clear: Subject) -> None:
     """§8.4: the promise comes ahead of the response, on a stream of the server's, and is answered by the application."""
     with clear.connect() as client:
