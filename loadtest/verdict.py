@@ -57,8 +57,9 @@ class Watch:
         )
 
     def test_start(self, environment: Environment, **_: Any) -> None:
-        """Figures of before do not count."""
+        """In the web UI there may have been one before."""
         self.strain.take()
+        self.fault = ""
         if self._watching is None and not isinstance(environment.runner, MasterRunner):
             self._watching = gevent.spawn(self.strain.watch)
 
@@ -81,6 +82,7 @@ class Watch:
         if not isinstance(environment.runner, WorkerRunner) and not _decides(environment):
             self.judge(environment)
             _say(self.text)
+            self.text = ""
 
     def quitting(self, environment: Environment, **_: Any) -> None:
         """Without the web UI, the verdict is the exit status."""

@@ -23,7 +23,8 @@ from tests.drills.watch import Watch
 from tests.integration.edge_load import Returning, Row, constant_load
 from tests.integration.stack import Stack, until
 
-REFUSED = re.compile(r"Refused\((\d+), '(\w+)'\)")
+#: The id in what is remembered of a failure, and the status or the error with it.
+NAMED = re.compile(r"(?:Refused|BrokenOff)\((\d+|'\w+'), '([0-9a-f]{32})'\)")
 
 
 class Drill:
@@ -88,13 +89,14 @@ class Drill:
             assert lost.keys() <= set(kinds), lost
 
     def each_is_named(self) -> None:
-        """nginx' log has a line for each request that it had to refuse, with the id that the client was told."""
-        told = {
-            (record.get("status"), record.get("request_id")) for record in self.stack.log_records("nginx")
-        }
-        for failures in self.lost.values():
-            for status, request_id in (found for failure in failures for found in REFUSED.findall(failure)):
-                assert (int(status), request_id) in told, (status, request_id)
+        """Each lost request has an id, as the client was told, and with that id nginx' log has a line, and the status that it was."""
+        told = {record.get("request_id"): record.get("status") for record in self.stack.log_records("nginx")}
+        for failure in (one for failures in self.lost.values() for one in failures):
+            found = NAMED.search(failure)
+            assert found is not None, failure
+            why, request_id = found.groups()
+            assert request_id in told, failure
+            assert not why.isdigit() or int(why) == told[request_id], failure
 
     def log(self, service: str) -> str:
         """What a service has said since the load began."""

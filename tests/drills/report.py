@@ -44,7 +44,9 @@ class Line:
         """Each lost request, or how many there were of each sort where they are many."""
         if len(self.lost) <= NAMED:
             return self.lost
-        sorts = Counter(re.split(r"[,(]", loss.replace("Refused(", ""))[0] for loss in self.lost)
+        sorts = Counter(
+            re.split(r"'?[,(]", re.sub(r"(Refused|BrokenOff)\('?", "", loss))[0] for loss in self.lost
+        )
         return ["; ".join(f"{count} times {sort}" for sort, count in sorts.items())]
 
 

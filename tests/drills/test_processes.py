@@ -95,7 +95,8 @@ async def test_memory_exhausted(drill: Drill) -> None:
             answer = await client.post("/eat?mebibytes=800")
         await drill.says("app", "Child process", "died", "SIGKILL")
         await drill.workers_are(2)
-    assert answer.status_code == 502
+    # On a busy machine the kernel may need longer than nginx waits.
+    assert answer.status_code in {502, 504}
     assert sum(worker.alive for worker in workers) == 1
     # Nobody could look what was in it: one request of each such client is the most there can have been.
     drill.lost_at_most(len(UNREPEATABLE), *UNREPEATABLE)

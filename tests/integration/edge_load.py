@@ -40,6 +40,13 @@ class Refused(Exception):
         super().__init__(status, headers.get("x-request-id", "without an id"))
 
 
+class BrokenOff(Exception):
+    """What had begun, a stream or a WebSocket, ended before its time; with the error, and the same id."""
+
+    def __init__(self, error: Exception, headers: Mapping[str, str]) -> None:
+        super().__init__(type(error).__name__, headers.get("x-request-id", "without an id"))
+
+
 def served(answer: httpx.Response) -> httpx.Response:
     """The answer, which has to be 200."""
     if answer.status_code != 200:
@@ -178,6 +185,13 @@ class Returning(Load):
         pieces: AsyncIterator[str] | None = None
         async with self.client() as client:
 
+            async def pieces_of(answer: httpx.Response) -> AsyncIterator[str]:
+                try:
+                    async for piece in answer.aiter_text():
+                        yield piece
+                except httpx.HTTPError as error:
+                    raise BrokenOff(error, answer.headers) from None
+
             async def ask(row: Row) -> None:
                 nonlocal pieces
                 if pieces is not None:
@@ -191,7 +205,7 @@ class Returning(Load):
                 answer = await client.send(request, stream=True)
                 if answer.status_code != 200:
                     await answer.aclose()
-                pieces = served(answer).aiter_text()
+                pieces = pieces_of(served(answer))
 
             await self.repeat("events", ask)
 
@@ -206,7 +220,8 @@ class Returning(Load):
                     await self.say(current, row)
                 except ConnectionClosed as closed:
                     if closed.rcvd is None or closed.rcvd.code != GOING_AWAY:
-                        raise
+                        assert current.response is not None
+                        raise BrokenOff(closed, current.response.headers) from None
                     row.asked_again += 1
                 else:
                     opened = current

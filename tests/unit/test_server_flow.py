@@ -177,13 +177,30 @@ def test_https_is_told_and_connections_are_kept(
             assert [client.get("/").text for _ in range(5)] == ["hello"] * 5
 
 
-def test_http_1_1_is_what_alpn_agrees_on(tmp_path: Path, tls_flags: list[str], authority: trustme.CA) -> None:
+@pytest.mark.parametrize(
+    ("flags", "offered", "agreed"),
+    [
+        ((), ["h2", "http/1.1"], "h2"),
+        ((), ["http/1.1"], "http/1.1"),
+        ((), ["spdy/3"], None),
+        (("--no-http2",), ["h2", "http/1.1"], "http/1.1"),
+    ],
+)
+def test_what_alpn_agrees_on(
+    tmp_path: Path,
+    tls_flags: list[str],
+    authority: trustme.CA,
+    flags: tuple[str, ...],
+    offered: list[str],
+    agreed: str | None,
+) -> None:
     context = trusting(authority)
-    context.set_alpn_protocols(["h2", "http/1.1"])
-    with serving(tmp_path, "served:app", *tls_flags) as server, server.connect(context) as client:
+    context.set_alpn_protocols(offered)
+    with serving(tmp_path, "served:app", *tls_flags, *flags) as server, server.connect(context) as client:
         sock: Any = client.sock
-        assert sock.selected_alpn_protocol() == "http/1.1"
-        assert client.get("/").text == "hello"
+        assert sock.selected_alpn_protocol() == agreed
+        if agreed != "h2":
+            assert client.get("/").text == "hello"
 
 
 def test_a_client_certificate_can_be_asked_for(

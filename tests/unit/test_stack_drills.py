@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from tests.drills.drill import REFUSED
+from tests.drills.drill import NAMED as NAME
 from tests.drills.report import NAMED, Table
 from tests.drills.watch import counters
-from tests.integration.edge_load import Refused, Row
+from tests.integration.edge_load import BrokenOff, Refused, Row
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs/drills.md").read_text()
@@ -53,17 +53,21 @@ def test_a_few_lost_requests_are_named_and_many_are_counted() -> None:
     table = Table()
     table.add("few", "done", "held", [row("uploads", "Refused(502, 'ab12')"), row("events")], 1.25)
     many = [f"Refused(502, '{number:x}')" for number in range(NAMED + 1)]
-    table.add("many", "done", "held", [row("fresh", *many)], math.inf)
+    table.add(
+        "many", "done", "held", [row("fresh", *many), row("events", "BrokenOff('EOFError', 'ab')")], math.inf
+    )
     few, more = table.lines
     assert few.names() == ["uploads: Refused(502, 'ab12')"]
     assert (few.sent, len(few.lost), few.recovery) == (20, 1, 1.25)
-    assert more.names() == [f"{NAMED + 1} times fresh: 502"]
+    assert more.names() == [f"{NAMED + 1} times fresh: 502; 1 times events: EOFError"]
     assert "lost: uploads: Refused(502, 'ab12')" in str(table)
 
 
 def test_the_id_of_a_refusal_is_in_what_is_remembered_of_it() -> None:
-    refusal = repr(Refused(502, {"x-request-id": "00ff"}))
-    assert REFUSED.findall(refusal) == [("502", "00ff")]
+    headers = {"x-request-id": "00ff" * 8}
+    assert NAME.findall(repr(Refused(502, headers))) == [("502", "00ff" * 8)]
+    assert NAME.findall(repr(BrokenOff(EOFError(), headers))) == [("'EOFError'", "00ff" * 8)]
+    assert NAME.search(repr(Refused(502, {}))) is None
 
 
 def test_counters_are_what_may_not_fall() -> None:

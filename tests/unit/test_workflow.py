@@ -78,7 +78,7 @@ def test_what_it_calls_is_there() -> None:
     scripts = {word for run in RUNS for word in re.findall(r"(?<![\w/])scripts/[\w/.-]+", run)}
     files = re.findall(r"server/\S+\.py", TEXT)
 
-    assert {"lint", "test", "audit", "sbom", "up", "smoke", "doctor", "down"} <= called <= targets
+    assert {"lint", "test", "audit", "sbom", "up", "smoke", "doctor", "loadtest", "down"} <= called <= targets
     assert scripts
     assert [name for name in scripts if not os.access(ROOT / name, os.X_OK)] == []
     assert [name for name in files if not (ROOT / name).is_file()] == []

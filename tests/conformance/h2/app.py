@@ -99,6 +99,22 @@ async def early(scope: Scope, receive: Receive, send: Send) -> None:
     await send({"type": "http.response.body", "body": b"late"})
 
 
+async def file(scope: Scope, receive: Receive, send: Send) -> None:
+    """The file named by the query, in the current folder."""
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.pathsend", "path": scope["query_string"].decode()})
+
+
+async def part_of_a_file(scope: Scope, receive: Receive, send: Send) -> None:
+    """A hundred bytes of it, between others."""
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": b"<", "more_body": True})
+    with open(scope["query_string"].decode(), "rb") as opened:  # noqa: ASYNC230, PTH123  # what is sent is an open file
+        part = {"file": opened, "offset": 10, "count": 100, "more_body": True}
+        await send({"type": "http.response.zerocopysend", **part})
+    await send({"type": "http.response.body", "body": b">"})
+
+
 async def push(scope: Scope, receive: Receive, send: Send) -> None:
     """Promise /mirror, where that can be, and say whether it could."""
     told = b"http.response.push" in [name.encode() for name in scope["extensions"]]
@@ -142,6 +158,8 @@ ROUTES = {
     "/trailers": trailers,
     "/only-trailers": only_trailers,
     "/early": early,
+    "/file": file,
+    "/part-of-a-file": part_of_a_file,
     "/push": push,
     "/connection-fields": connection_fields,
     "/wide": wide,
@@ -154,6 +172,7 @@ def described(scope: Scope) -> dict[str, Any]:
     told = {key: scope[key] for key in keys}
     told |= {key: scope[key].decode("latin-1") for key in ("raw_path", "query_string")}
     told["method"] = scope.get("method")
+    told["client"] = scope["client"]
     told["extensions"] = sorted(scope["extensions"])
     told["headers"] = [[name.decode("latin-1"), value.decode("latin-1")] for name, value in scope["headers"]]
     return told

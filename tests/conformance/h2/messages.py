@@ -6,7 +6,7 @@ application, and costs its own stream alone.
 
 from __future__ import annotations
 
-from tests.conformance.h2.case import Case, Malformed, Served, connection_error, either, stream_error
+from tests.conformance.h2.case import Case, Malformed, Served, Wait, connection_error, either, stream_error
 from tests.support.h2_frames import (
     Code,
     Kind,
@@ -162,6 +162,22 @@ _PSEUDO = [
     Case("8.3.1", "target over the limit", [request(1, path=b"/" + b"p" * 9000)], Malformed(statuses=(414,))),
 ]  # fmt: skip
 
+_PRIORITIES = [
+    Case("rfc9218-5", "a priority field", [request(1, (b"priority", b"u=1, i"))], Served()),
+    Case("rfc9218-5", "a priority field that is none", [request(1, (b"priority", b'u=99, "; ?x'))], Served()),
+    *(Case("rfc9218-7.1", f"PRIORITY_UPDATE {name}", [frame(Kind.PRIORITY_UPDATE, number.to_bytes(4, "big") + b"u=0"), request(1)],
+           Served())
+      for name, number in {"ahead of its request": 1, "of a stream that never comes": 99}.items()),
+    Case("rfc9218-7.1", "PRIORITY_UPDATE of a stream that is over",
+         [request(1), Wait(1), frame(Kind.PRIORITY_UPDATE, b"\0\0\0\1u=0"), request(3)], Served(3)),
+    Case("rfc9218-7.1", "PRIORITY_UPDATE on a stream", [OPEN, frame(Kind.PRIORITY_UPDATE, b"\0\0\0\1u=0", stream=1)],
+         connection_error(Code.PROTOCOL_ERROR)),
+    Case("rfc9218-7.1", "PRIORITY_UPDATE of stream 0", [frame(Kind.PRIORITY_UPDATE, b"\0\0\0\0u=0")],
+         connection_error(Code.PROTOCOL_ERROR)),
+    Case("rfc9218-7.1", "PRIORITY_UPDATE of three bytes", [frame(Kind.PRIORITY_UPDATE, b"\0\0\0")],
+         connection_error(Code.FRAME_SIZE_ERROR, Code.PROTOCOL_ERROR)),
+]  # fmt: skip
+
 _OTHERS = [
     Case("8.4", "PUSH_PROMISE of a client",
          [OPEN, frame(Kind.PUSH_PROMISE, b"\0\0\0\2" + block(head()), flags=0x4, stream=1)],
@@ -177,4 +193,4 @@ _OTHERS = [
          Malformed(statuses=(400, 405, 501))),
 ]  # fmt: skip
 
-CASES = [*_FRAMING, *_NAMES, *_VALUES, *_CONNECTION, *_PSEUDO, *_OTHERS]
+CASES = [*_FRAMING, *_NAMES, *_VALUES, *_CONNECTION, *_PSEUDO, *_PRIORITIES, *_OTHERS]

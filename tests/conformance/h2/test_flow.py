@@ -9,7 +9,7 @@ import pytest
 from hyperframe.frame import DataFrame
 
 from tests.conformance.h2.conftest import Subject
-from tests.support.h2_frames import WINDOW, Client, Code, Setting, data
+from tests.support.h2_frames import WINDOW, Client, Code, Kind, Setting, data, frame
 
 LARGE = 1_000_000
 
@@ -222,9 +222,9 @@ def test_a_reset_makes_room(clear: Subject) -> None:
 def shares(client: Client, size: int, numbers: list[int]) -> list[int]:
     """How much of each stream came in the first `size` bytes of DATA."""
     found = dict.fromkeys(numbers, 0)
-    for frame in client.frames:
-        if isinstance(frame, DataFrame) and frame.stream_id in found and sum(found.values()) < size:
-            found[frame.stream_id] += len(frame.data)
+    for one in client.frames:
+        if isinstance(one, DataFrame) and one.stream_id in found and sum(found.values()) < size:
+            found[one.stream_id] += len(one.data)
     return list(found.values())
 
 
@@ -251,3 +251,22 @@ def test_a_small_response_does_not_wait_for_a_large_one(subject: Subject) -> Non
         client.response(small)
         assert len(client.streams[large].body) < 2 * LARGE
         assert len(client.response(large).body) == 4 * LARGE
+
+
+def test_what_is_urgent_goes_first(clear: Subject) -> None:
+    """RFC 9218: by the field of a request, or by the frame that comes later."""
+    with clear.connect((Setting.INITIAL_WINDOW_SIZE, 0), generous=False) as client:
+        later = client.request(b"/size?%d" % LARGE, (b"priority", b"u=6"))
+        first = client.request(b"/size?%d" % LARGE, (b"priority", b"u=1"))
+        updated = client.request(b"/size?%d" % LARGE, (b"priority", b"u=7"))
+        numbers = [later, first, updated]
+        assert client.until(lambda: all(client.stream(number).status == 200 for number in numbers))
+        client.send(frame(Kind.PRIORITY_UPDATE, updated.to_bytes(4, "big") + b"u=0"))
+        client.change_initial_window(2 * LARGE)
+        client.open_window(0, 8 * LARGE)
+        for number in numbers:
+            client.response(number)
+        ends = [
+            one.stream_id for one in client.frames if isinstance(one, DataFrame) and "END_STREAM" in one.flags
+        ]
+        assert ends == [updated, first, later]

@@ -204,6 +204,29 @@ def test_early_hints(subject: Subject) -> None:
     assert (stream.status, bytes(stream.body)) == (200, b"late")
 
 
+def test_files(subject: Subject) -> None:
+    content = bytes(range(256)) * 2000
+    (subject.server.folder / "content").write_bytes(content)
+    with subject.connect() as client:
+        stream = client.get(b"/file?content")
+        assert bytes(stream.body) == content
+        assert stream[b"content-length"] == b"512000"
+        assert bytes(client.get(b"/part-of-a-file?content").body) == b"<" + content[10:110] + b">"
+        stream = client.get(b"/file?content", method=b"HEAD")
+        assert (bytes(stream.body), stream[b"content-length"]) == (b"", b"512000")
+
+
+def test_an_access_line(clear: Subject) -> None:
+    """One a stream, with the version; what would be control characters is escaped."""
+    with clear.connect() as client:
+        client.get(b"/?access-line-%1b%0d%0aforged")
+        client.refused(client.request(b"/access-line-malformed", (b"X", b"1")))
+    line = clear.server.stdout.wait_for("access-line-")
+    assert '"GET /?access-line-%1b%0d%0aforged HTTP/2" 200' in line
+    assert line.isprintable()
+    assert not any("malformed" in line for line in clear.server.stdout.so_far())
+
+
 def test_push(clear: Subject) -> None:
     """§8.4: the promise comes ahead of the response, on a stream of the server's, and is answered by the application."""
     with clear.connect() as client:
@@ -299,6 +322,37 @@ def test_a_field_that_would_be_two(failing: Subject) -> None:
         stream = client.get(b"/bad-field")
         assert stream.status == 500
         assert b"x-smuggled" not in dict(stream.fields)
+
+
+# ---- Where it comes from, and how many ------------------------------------------------------------------------------
+
+
+def test_a_unix_socket() -> None:
+    with started("--uds", "s") as subject, subject.connect() as client:
+        assert described(client.get(b"/mirror"))["client"] is None
+
+
+def test_a_forwarded_address_counts_from_a_trusted_peer() -> None:
+    for trusted, address in (("127.0.0.1", "6.6.6.6"), ("10.0.0.0/8", "127.0.0.1")):
+        with started("--forwarded-allow-ips", trusted) as subject, subject.connect() as client:
+            seen = described(
+                client.get(b"/mirror", (b"x-forwarded-for", b"6.6.6.6"), (b"x-forwarded-proto", b"https"))
+            )
+            assert seen["client"][0] == address
+            assert seen["scheme"] == ("https" if address == "6.6.6.6" else "http")
+
+
+def test_one_request_too_many() -> None:
+    """--limit-concurrency counts requests, not connections; the connection goes on."""
+    with started("--limit-concurrency", "2") as subject, subject.connect() as client:
+        number = client.request(b"/begin", method=b"POST", end=False)
+        second = client.request(b"/begin", method=b"POST", end=False)
+        assert client.until(lambda: client.stream(second).status == 200)
+        stream = client.get()
+        assert (stream.status, stream[b"retry-after"]) == (503, b"1")
+        client.send(data(number), data(second))
+        assert client.response(number).status == client.response(second).status == 200
+        assert client.get().status == 200
 
 
 # ---- Limits ---------------------------------------------------------------------------------------------------------
