@@ -5,6 +5,7 @@ with several workers, people in two of them do not hear each other.
 """
 
 import asyncio
+import contextlib
 import json
 from urllib.parse import parse_qs
 
@@ -17,7 +18,7 @@ rooms = {}
 async def chat(scope, receive, send):
     await receive()
     if scope["path"] != "/chat":
-        await send({"type": "websocket.close", "code": 1000})
+        await send({"type": "websocket.close"})
         return
     await send({"type": "websocket.accept"})
     name = parse_qs(scope["query_string"].decode("latin-1")).get("room", ["hall"])[0][:ROOM]
@@ -37,8 +38,10 @@ async def chat(scope, receive, send):
 
 
 async def tell(mine, send):
-    while True:
-        await send({"type": "websocket.send", "text": await mine.get()})
+    """A connection that takes no more suspends the send; who has left is told nothing."""
+    with contextlib.suppress(OSError):
+        while True:
+            await send({"type": "websocket.send", "text": await mine.get()})
 
 
 async def listen(room, receive):

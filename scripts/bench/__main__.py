@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import fnmatch
 import itertools
 import os
 import signal
@@ -42,7 +43,9 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--servers", default=",".join(SERVERS), metavar="NAME,...", help="default: all")
-    parser.add_argument("--workloads", default=",".join(WORKLOADS), metavar="NAME,...", help="default: all")
+    parser.add_argument(
+        "--workloads", default="*", metavar="NAME,...", help="names or patterns, such as h2-*; default: all"
+    )
     parser.add_argument(
         "--server",
         action="append",
@@ -67,9 +70,10 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     for name, known in (("servers", SERVERS), ("workloads", WORKLOADS)):
         chosen = [word for word in getattr(options, name).split(",") if word]
         for word in chosen:
-            if word not in known:
+            if not fnmatch.filter(known, word):
                 parser.error(f"--{name}: {word} is not one of {', '.join(known)}")
-        setattr(options, name, [known[word] for word in dict.fromkeys(chosen)])
+        found = [key for word in chosen for key in fnmatch.filter(known, word)]
+        setattr(options, name, [known[key] for key in dict.fromkeys(found)])
     for text in options.server:
         try:
             options.servers.append(from_text(text))
@@ -143,6 +147,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _terminate)
     subprocess.run([environment.ROOT / "scripts" / "ensure", "wrk", "wrk"], check=True)
+    if any(w.streams for w in options.workloads):
+        subprocess.run([environment.ROOT / "scripts" / "ensure", "h2load", "nghttp2-client"], check=True)
     nginx = proxy.binary(environment.ROOT) if any(w.nginx for w in options.workloads) else None
     python = environment.prepare()
     options.workloads, fewer = fitted(options.workloads, environment.allow_connections())

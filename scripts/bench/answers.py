@@ -6,6 +6,8 @@ import contextlib
 import http.client
 import select
 import socket
+import subprocess
+import tempfile
 import time
 
 from scripts.bench.servers import BenchError, Running
@@ -22,6 +24,11 @@ def ask(port: int, workload: Workload) -> None:
         with connect(port) as plain:
             WebSocket(plain, workload.path, workload.message).exchange()
         return
+    if workload.streams:
+        body = _ask_h2(port, workload)
+        if body != workload.answer:
+            raise BenchError(f"wrong answer: {body[:80]!r}")
+        return
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
     try:
         connection.request(workload.method, workload.path, workload.body)
@@ -31,6 +38,20 @@ def ask(port: int, workload: Workload) -> None:
         connection.close()
     if (status, body) != (200, workload.answer):
         raise BenchError(f"wrong answer: {status} {body[:80]!r}")
+
+
+def _ask_h2(port: int, workload: Workload) -> bytes:
+    """The body of the answer over HTTP/2; what the client has to say instead is a ConnectionError."""
+    command = ["nghttp", "--no-dep", "--timeout=5", f"http://127.0.0.1:{port}{workload.path}"]
+    with tempfile.NamedTemporaryFile() as upload:
+        if workload.body is not None:
+            upload.write(workload.body)
+            upload.flush()
+            command.append(f"--data={upload.name}")
+        done = subprocess.run(command, capture_output=True, check=False)
+    if done.returncode or not done.stdout:
+        raise ConnectionError(done.stderr.decode(errors="replace").strip() or "nghttp got nothing")
+    return done.stdout
 
 
 def ask_pipelined(port: int, workload: Workload) -> None:

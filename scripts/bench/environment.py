@@ -24,6 +24,8 @@ PACKAGES = (
     "httptools",
     "websockets",
     "wsproto",
+    "h2",
+    "zttp",
     "fastapi",
 )
 

@@ -32,6 +32,17 @@ def parse_wrk(report: str) -> int:
     return int(counted[1])
 
 
+def parse_h2load(report: str) -> int:
+    """Requests answered; one that failed or was not answered with 2xx is an error."""
+    counted = re.search(r"^requests: (\d+) total, .* (\d+) succeeded, ", report, re.MULTILINE)
+    statuses = re.search(r"^status codes: (\d+) 2xx, .*", report, re.MULTILINE)
+    if counted is None or statuses is None:
+        raise BenchError(f"unexpected output of h2load:\n{report}")
+    if not counted[1] == counted[2] == statuses[1]:
+        raise BenchError(f"h2load reports: {counted[0].removesuffix(', ')}; {statuses[0]}")
+    return int(counted[1])
+
+
 def parse_ws_load(report: str) -> int:
     """Messages that came back, or WebSockets that were idle; what else ws_load says is trouble."""
     counted = re.fullmatch(r"(\d+) (messages|idle)\n", report)
@@ -114,6 +125,39 @@ class Wrk(Generator):
                 report, _ = process.communicate(timeout=0.05)
                 return parse_wrk(report)
         raise BenchError("wrk did not come to its end")
+
+
+class H2Load(Generator):
+    """Requests over HTTP/2, as many as it is told: what it leaves unanswered when it is interrupted it does not count, and with a
+    hundred streams a connection that would be a good part of what was asked.
+    """
+
+    def __init__(self, port: int, workload: Workload, folder: Path, core: int | None, requests: int) -> None:
+        connections = workload.connections
+        command = ["h2load", "--clients", str(connections), "--max-concurrent-streams", str(workload.streams)]
+        command += ["--requests", str(max(requests, 2 * connections * workload.streams))]
+        if workload.body is not None:
+            body = folder / "body"
+            body.write_bytes(workload.body)
+            command += ["--data", str(body)]
+        super().__init__([*command, f"http://127.0.0.1:{port}{workload.path}"], core)
+
+    def turn(self, seconds: float) -> None:
+        """No longer than until the last answer: it may come before the end of the turn."""
+        begun = time.monotonic()
+        self.resume()
+        process = self._started()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(seconds)
+        process.send_signal(signal.SIGSTOP)
+        self.active += time.monotonic() - begun
+
+    def _count(self, process: subprocess.Popen[str]) -> int:
+        try:
+            report, _ = process.communicate(timeout=_PATIENCE)
+        except subprocess.TimeoutExpired:
+            raise BenchError("h2load did not come to its end") from None
+        return parse_h2load(report)
 
 
 class WebSockets(Generator):

@@ -12,12 +12,15 @@ from typing import BinaryIO
 
 from scripts.bench import proc, proxy
 from scripts.bench.answers import ask_pipelined, open_idle, wait_until_right
-from scripts.bench.load import Generator, WebSockets, Wrk
+from scripts.bench.load import Generator, H2Load, WebSockets, Wrk
 from scripts.bench.servers import BenchError, Server, running
 from scripts.bench.workloads import Workload
 
 # Shorter ones would be mostly the first answers after a pause, longer ones let the machine change in between.
 TURN = 0.1
+
+# Requests that make a server warm, where the generator has to be told a number.
+WARMING = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +69,7 @@ class Contestant:
         self._workload = workload
         self._setup = setup
         self._requests = 0
+        self._rate = 0.0
         self._lines = 0
         with contextlib.ExitStack() as stack:
             self._running = stack.enter_context(running(server, workload, setup.python, setup.server_core))
@@ -100,13 +104,18 @@ class Contestant:
 
     def generator(self) -> Generator:
         """Its load, to be let loose on it."""
-        workload, core = self._workload, self._setup.load_core
-        if workload.message is None:
-            return Wrk(self._port, workload, self._running.log.parent, core)
-        return WebSockets(self._port, workload, core, idle=workload.kind == "idle")
+        workload, core, folder = self._workload, self._setup.load_core, self._running.log.parent
+        if workload.message is not None:
+            return WebSockets(self._port, workload, core, idle=workload.kind == "idle")
+        if workload.streams:
+            # What it should take the time of a round to answer; until that is known, what warms it up.
+            requests = round(self._rate * self._setup.seconds) or WARMING
+            return H2Load(self._port, workload, folder, core, requests)
+        return Wrk(self._port, workload, folder, core)
 
-    def answered(self, requests: int) -> None:
-        """So many more requests were answered: where it writes a log, each has to be in it."""
+    def answered(self, requests: int, seconds: float) -> None:
+        """So many more requests were answered, in so much time: where it writes a log, each has to be in it."""
+        self._rate = requests / seconds
         self._requests += requests
         if self._workload.access_log:
             self._lines += count_lines(self._log)

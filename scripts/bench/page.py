@@ -68,7 +68,7 @@ def as_markdown(results: Results, rows: Sequence[report.Row]) -> str:
 
 def _comparisons(results: Results, rows: Sequence[report.Row]) -> list[report.Grid]:
     if results.repeated:
-        return [report.runs(rows, baseline) for baseline in report.BASELINES]
+        return [report.runs(rows, baseline) for baseline in report.baselines(rows)]
     return [report.comparison(rows)]
 
 

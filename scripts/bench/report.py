@@ -10,7 +10,8 @@ from scripts.bench.measure import Sample
 from scripts.bench.workloads import WORKLOADS, Workload
 
 SUBJECT = "pronghorn"
-BASELINES = ("uvicorn", "granian")
+# The first two beside every row, the third where a row has a target for it.
+BASELINES = ("uvicorn", "granian", "hypercorn")
 NONE = "–"  # noqa: RUF001 - the dash of an empty cell in a table
 
 
@@ -127,13 +128,20 @@ def rates(rows: Sequence[Row], servers: Sequence[str]) -> Grid:
     return grid
 
 
+def baselines(rows: Iterable[Row]) -> list[str]:
+    """Whom these rows are compared with."""
+    wanted = {*BASELINES[:2], *(name for row in rows for name in row.workload.targets)}
+    return [name for name in BASELINES if name in wanted]
+
+
 def comparison(rows: Sequence[Row]) -> Grid:
     """Ours as a ratio of each baseline's, with the target and what became of it."""
-    heads = [column for name in BASELINES for column in (f"of {name}", "target", "")]
+    names = baselines(rows)
+    heads = [column for name in names for column in (f"of {name}", "target", "")]
     grid = [["", *heads]]
     for row in rows:
         line = [row.workload.title]
-        for name in BASELINES:
+        for name in names:
             ratio, target = row.ratio(name), row.workload.targets.get(name)
             line += [_ratio(ratio), f"≤ {target:.2f}" if target else "", verdict(ratio, target)]
         grid.append(line)

@@ -36,6 +36,8 @@ class Server:
     quiet: str = ""
     access: str = ""
     metrics: str = ""
+    # What switches HTTP/2 in clear text on, by prior knowledge; None for one that does not speak it.
+    h2: str | None = None
     asgi: bool = True
 
     @property
@@ -56,6 +58,7 @@ SERVERS = {
             quiet="--no-access-log --log-level warning",
             access="--log-format json",
             metrics="--metrics",
+            h2="--http2",
         ),
         Server(
             "uvicorn",
@@ -63,6 +66,7 @@ SERVERS = {
             tcp="--host 127.0.0.1 --port {port}",
             unix="--uds {socket} --forwarded-allow-ips *",
             quiet="--no-access-log --log-level warning",
+            h2="--http zttp --http2",
         ),
         Server(
             "granian",
@@ -71,6 +75,7 @@ SERVERS = {
             unix="--uds {socket}",
             quiet="--no-access-log --log-level warning",
             access="--access-log",
+            h2="--http auto",
         ),
         Server(
             "gunicorn",
@@ -80,6 +85,7 @@ SERVERS = {
             unix="--bind unix:{socket} --forwarded-allow-ips *",
             quiet="--log-level warning",
             access="--access-logfile -",
+            h2="--http-protocols h2,h1 --http2-cleartext prior-knowledge",
         ),
         Server(
             "hypercorn",
@@ -88,6 +94,7 @@ SERVERS = {
             unix="--bind unix:{socket}",
             quiet="--log-level warning",
             access="--access-logfile -",
+            h2="",
         ),
         Server(
             "limit",
@@ -105,7 +112,7 @@ def from_text(text: str) -> Server:
     name, equals, command = text.partition("=")
     if not (name and equals and "{port}" in command):
         raise ValueError(f"expected NAME='COMMAND with {{port}}', not {text!r}")
-    return Server(name, command)
+    return Server(name, command, h2="")
 
 
 def lacks(server: Server, workload: Workload) -> str:
@@ -118,6 +125,8 @@ def lacks(server: Server, workload: Workload) -> str:
         return "given on the command line: how its access log is switched on is not known"
     if workload.metrics and not server.metrics:
         return "does not count requests"
+    if workload.streams and server.h2 is None:
+        return "no HTTP/2 in clear text"
     return ""
 
 
@@ -127,6 +136,8 @@ def words(server: Server, workload: Workload, fields: Mapping[str, object]) -> l
     log = server.access if workload.access_log else server.quiet
     if workload.metrics:
         log = f"{log} {server.metrics}"
+    if workload.streams:
+        log = f"{log} {server.h2}"
     # Split first, fill in afterwards: a path may hold a space.
     command = server.command.replace("{listen}", listen).replace("{log}", log)
     return [word.format(app=workload.app, apps=APPS, **fields) for word in shlex.split(command)]

@@ -112,7 +112,7 @@ class Contest:
             for contestant in rotated(ready, number + turns):
                 with self._attempt(record, ready, contestant):
                     answered[contestant] = generators[contestant].finish()
-                    contestant.answered(answered[contestant])
+                    contestant.answered(answered[contestant], generators[contestant].active)
             time.sleep(_AFTERMATH)
             for contestant in tuple(ready):
                 with self._attempt(record, ready, contestant):

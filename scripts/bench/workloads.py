@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 HELLO = b"Hello, world!"
 LARGE = b"x" * 10_240
+UPLOAD = b"x" * 102_400
 ITEM = b'{"id":7,"name":"pronghorn","tags":["fast","strict"],"price":9.5}'
 DEPTH = 16
 
@@ -46,6 +47,8 @@ class Workload:
     pipelined: int = 1
     access_log: bool = False
     metrics: bool = False
+    # Over HTTP/2 in clear text, so many streams at a time on each connection; 0 is HTTP/1.1.
+    streams: int = 0
     nginx: bool = False
     # A constant answer to GET, which a server without ASGI can give too.
     constant: bool = False
@@ -60,6 +63,20 @@ class Workload:
     def method(self) -> str:
         """GET, or POST where there is a body."""
         return "GET" if self.body is None else "POST"
+
+
+def _h2(key: str, title: str, streams: int, **what: Any) -> Workload:
+    """One of HTTP/2: 64 requests in flight on connections of their own, or 400 on four."""
+    words = "1 stream" if streams == 1 else f"{streams} streams"
+    connections = 64 if streams == 1 else 4
+    return Workload(
+        f"h2-{key}-{streams}",
+        f"HTTP/2, {title}, {words}",
+        streams=streams,
+        connections=connections,
+        targets={"hypercorn": 0.5},
+        **what,
+    )
 
 
 def _targets(uvicorn: float, granian: float) -> dict[str, float]:
@@ -141,6 +158,15 @@ WORKLOADS = {
             message="x" * 100,
             connections=10_000,
             rounds=1,
+        ),
+        *(
+            workload
+            for streams in (1, 100)
+            for workload in (
+                _h2("get", "GET 13 B", streams),
+                _h2("get100k", "GET 100 KB", streams, app="raw:huge", answer=UPLOAD),
+                _h2("post100k", "POST 100 KB", streams, app="raw:count", answer=b"102400", body=UPLOAD),
+            )
         ),
     )
 }

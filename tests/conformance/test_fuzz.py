@@ -6,11 +6,14 @@ then tried here for good.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.conformance import targets
+from tests.conformance.h2 import target as h2
 
 SEEDS = list(targets.seeds())
 
@@ -164,8 +167,9 @@ def test_each_byte_of_a_clean_head(at: int) -> None:
     targets.reads(CLEAN[:at] + CLEAN[at + 1 :])
 
 
-def test_the_corpus_stays_small() -> None:
-    sizes = [path.stat().st_size for path in targets.CORPUS.iterdir()]
+@pytest.mark.parametrize("corpus", [targets.CORPUS, h2.CORPUS], ids=["http1", "h2"])
+def test_the_corpus_stays_small(corpus: Path) -> None:
+    sizes = [path.stat().st_size for path in corpus.iterdir()]
     assert len(sizes) < 500
     assert sum(sizes) < 262_144
     assert max(sizes) < 4096

@@ -94,7 +94,7 @@ def test_the_cpu_time_of_living_children_counts() -> None:
     assert os.getpid() in clocks
 
 
-# ---- wrk and valgrind -----------------------------------------------------------------------------------------------
+# ---- wrk, h2load and valgrind -----------------------------------------------------------------------------------------------
 
 WRK = """Running 2s test @ http://127.0.0.1:8000/
   1 threads and 64 connections
@@ -119,6 +119,29 @@ def test_the_output_of_wrk_is_read() -> None:
 def test_trouble_that_wrk_reports_is_an_error(output: str, complaint: str) -> None:
     with pytest.raises(BenchError, match=complaint):
         load.parse_wrk(output)
+
+
+H2LOAD = """finished in 46.01ms, 21733.46 req/s, 1.66MB/s
+requests: 1000 total, 1000 started, 1000 done, 1000 succeeded, 0 failed, 0 errored, 0 timeout
+status codes: 1000 2xx, 0 3xx, 0 4xx, 0 5xx
+"""
+
+
+def test_the_output_of_h2load_is_read() -> None:
+    assert load.parse_h2load(H2LOAD) == 1000
+
+
+@pytest.mark.parametrize(
+    ("output", "complaint"),
+    [
+        (H2LOAD.replace("1000 2xx, 0 3xx", "999 2xx, 1 3xx"), "999 2xx, 1 3xx"),
+        (H2LOAD.replace("1000 succeeded, 0 failed", "998 succeeded, 2 failed"), "998 succeeded"),
+        ("Usage: h2load", "unexpected output"),
+    ],
+)
+def test_trouble_that_h2load_reports_is_an_error(output: str, complaint: str) -> None:
+    with pytest.raises(BenchError, match=complaint):
+        load.parse_h2load(output)
 
 
 def test_the_output_of_callgrind_is_read() -> None:
@@ -266,9 +289,9 @@ def test_all_servers_are_at_a_workload_before_the_next_one() -> None:
     assert list(missing) == [("limit", "post")]
 
 
-def test_a_full_run_is_over_in_twelve_minutes() -> None:
+def test_a_full_run_is_over_in_sixteen_minutes() -> None:
     contests, _ = command.plan(command.parse([]), SETUP)
-    assert sum(contest.duration() for contest in contests) < 12 * 60
+    assert sum(contest.duration() for contest in contests) < 16 * 60
 
 
 def test_connections_are_as_many_as_files_may_be_open() -> None:
@@ -296,6 +319,29 @@ def test_a_server_comes_from_the_command_line() -> None:
     assert servers.lacks(mine, WORKLOADS["get"]) == ""
     assert "Unix socket" in servers.lacks(mine, WORKLOADS["nginx"])
     assert "access log" in servers.lacks(mine, WORKLOADS["access"])
+
+
+def test_workloads_are_chosen_by_patterns_too() -> None:
+    chosen = command.parse(["--workloads", "h2-*-100,get,h2-get-100"]).workloads
+    assert [workload.key for workload in chosen] == ["h2-get-100", "h2-get100k-100", "h2-post100k-100", "get"]
+
+
+def test_http2_is_for_those_who_speak_it_in_clear_text() -> None:
+    workload = WORKLOADS["h2-get-1"]
+    able = [name for name, server in SERVERS.items() if not servers.lacks(server, workload)]
+    assert able == ["pronghorn", "uvicorn", "granian", "gunicorn", "hypercorn"]
+    fields = {"python": "python3", "port": 8001, "socket": "/run/app.sock"}
+    assert "--http2" in servers.words(SERVERS["pronghorn"], workload, fields)
+    assert "--http2" not in servers.words(SERVERS["pronghorn"], WORKLOADS["get"], fields)
+
+
+def test_a_row_with_a_target_for_it_is_compared_with_hypercorn() -> None:
+    rows = report.summarise(
+        [Sample(1, 1, "pronghorn", "h2-get-1", 4.0), Sample(1, 1, "hypercorn", "h2-get-1", 9.0)]
+    )
+    assert report.comparison(rows)[0][7:] == ["of hypercorn", "target", ""]
+    assert report.comparison(rows)[1][7:] == ["0.44", "≤ 0.50", "met"]
+    assert report.baselines(report.summarise(samples())) == ["uvicorn", "granian"]
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from scripts.bench import measure, turns
-from scripts.bench.load import Generator, Wrk
+from scripts.bench.load import Generator, H2Load, Wrk
 from scripts.bench.measure import Contestant, Setup
 from scripts.bench.record import Record
 from scripts.bench.servers import SERVERS, BenchError, Running, Server, pinned
@@ -92,8 +92,8 @@ class FakeContestant:
     def generator(self) -> FakeGenerator:
         return FakeGenerator(self._stage, self.server.name)
 
-    def answered(self, requests: int) -> None:
-        assert requests
+    def answered(self, requests: int, seconds: float) -> None:
+        assert requests / seconds == pytest.approx(10)
 
     def resident(self) -> int:
         return 2048
@@ -245,12 +245,39 @@ def test_a_lost_log_line_spoils_the_figure(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(measure, "running", fake)
     with contextlib.closing(Contestant(SERVERS["uvicorn"], WORKLOADS["access"], SETUP)) as contestant:
         log.write_text("line\n" * 95)
-        contestant.answered(100)
+        contestant.answered(100, 1.0)
         with log.open("a") as more:
             more.write("line\n" * 100)
-        contestant.answered(100)
+        contestant.answered(100, 1.0)
         with pytest.raises(BenchError, match="195 log lines for 300 requests"):
-            contestant.answered(100)
+            contestant.answered(100, 1.0)
+
+
+def test_a_server_is_asked_over_http2_what_it_answered_in_the_time_of_a_round(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = tmp_path / "log"
+    log.touch()
+
+    @contextlib.contextmanager
+    def fake(*_: object) -> Iterator[Running]:
+        yield Running(None, 1, tmp_path / "socket", log)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(measure, "running", fake)
+    workload = WORKLOADS["h2-post100k-100"]
+
+    def asked() -> int:
+        command = contestant.generator()._command
+        assert command[-1] == "http://127.0.0.1:1/"
+        assert Path(command[command.index("--data") + 1]).read_bytes() == workload.body
+        return int(command[command.index("--requests") + 1])
+
+    with contextlib.closing(Contestant(SERVERS["granian"], workload, SETUP)) as contestant:
+        assert asked() == measure.WARMING
+        contestant.answered(1000, 0.5)
+        assert asked() == 2000 * SETUP.seconds
+        contestant.answered(1000, 50)
+        assert asked() == 2 * 4 * 100  # Each connection has to be full for a while.
 
 
 # ---- Processes ------------------------------------------------------------------------------------------------------
@@ -276,6 +303,25 @@ def generator(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Gener
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
     with contextlib.closing(Wrk(1, WORKLOADS["post"], tmp_path, None)) as found:
         yield found
+
+
+H2LOAD = """#!{python}
+import sys
+print("requests: 800 total, 800 started, 800 done, 800 succeeded, 0 failed, 0 errored, 0 timeout")
+print("status codes: 800 2xx, 0 3xx, 0 4xx, 0 5xx")
+"""
+
+
+def test_a_turn_ends_with_the_last_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    h2load = tmp_path / "h2load"
+    h2load.write_text(H2LOAD.format(python=sys.executable))
+    h2load.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    with contextlib.closing(H2Load(1, WORKLOADS["h2-get-100"], tmp_path, None, 0)) as generator:
+        generator.turn(600)
+        generator.turn(600)
+        assert generator.finish() == 800
+        assert 0 < generator.active < 600
 
 
 def state(pid: int) -> str:

@@ -26,13 +26,14 @@ def example(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
     before = set(sys.modules)
     monkeypatch.syspath_prepend(ROOT / "examples" / request.param)
     yield importlib.import_module("main")
-    for name in ("main", "room", "ticker"):
+    for name in ("main", "chat", "room", "ticker"):
         if name not in before:
             sys.modules.pop(name, None)
 
 
 chat = pytest.mark.parametrize("example", ["chat"], indirect=True)
 sse = pytest.mark.parametrize("example", ["sse"], indirect=True)
+shop = pytest.mark.parametrize("example", ["shop"], indirect=True)
 
 
 # ---- The room -------------------------------------------------------------------------------------------------------
@@ -389,3 +390,155 @@ def test_a_page_loads_nothing_from_elsewhere(folder: str) -> None:
         text = file.read_text().replace("http://www.w3.org/2000/svg", "")
         assert "://" not in text, file.name
         assert "innerHTML" not in text, file.name
+
+
+# ---- The shop, which the load tests are for -------------------------------------------------------------------------
+
+
+async def ask(example: Any, method: str, path: str, body: bytes = b"", query: str = "") -> tuple[int, bytes]:
+    """Status and body of one answer."""
+    scope = {"type": "http", "method": method, "path": path, "query_string": query.encode(), "headers": []}
+    to_app = [{"type": "http.request", "body": body, "more_body": False}]
+    sent: list[dict[str, Any]] = []
+
+    async def receive() -> dict[str, Any]:
+        return to_app.pop(0) if to_app else {"type": "http.disconnect"}
+
+    async def send(message: dict[str, Any]) -> None:
+        sent.append(message)
+
+    await example.app(scope, receive, send)
+    return sent[0]["status"], b"".join(message.get("body", b"") for message in sent[1:])
+
+
+@shop
+class TestShop:
+    @pytest.mark.parametrize(
+        ("method", "path", "query", "status", "member"),
+        [
+            ("GET", "/api", "", 200, "paths"),
+            ("GET", "/api/products", "page=25", 200, "products"),
+            ("GET", "/api/products", "page=99999", 200, "products"),
+            ("GET", "/api/products", "page=\u00b2", 200, "products"),
+            ("GET", "/api/products/500", "", 200, "price"),
+            ("GET", "/api/products/501", "", 404, "error"),
+            ("GET", "/api/products/0", "", 404, "error"),
+            ("GET", "/api/products/\u0663", "", 404, "error"),
+            ("GET", "/elsewhere", "", 404, "error"),
+            ("DELETE", "/api/products", "", 405, "error"),
+            ("GET", "/api/orders", "", 405, "error"),
+        ],
+    )
+    async def test_each_path_answers(
+        self, example: Any, method: str, path: str, query: str, status: int, member: str
+    ) -> None:
+        answered, body = await ask(example, method, path, query=query)
+
+        assert answered == status
+        assert member in json.loads(body)
+
+    async def test_the_pages_have_every_product_once(self, example: Any) -> None:
+        pages = [await ask(example, "GET", "/api/products", query=f"page={n}") for n in range(1, 26)]
+        ids = [product["id"] for _, body in pages for product in json.loads(body)["products"]]
+
+        assert ids == list(range(1, 501))
+
+    @pytest.mark.parametrize(
+        ("body", "status"),
+        [
+            (b'{"product": 1, "quantity": 1}', 201),
+            (b'{"product": 501, "quantity": 1}', 422),
+            (b'{"product": 1, "quantity": 0}', 422),
+            (b'{"product": "1", "quantity": 1}', 422),
+            (b"[]", 422),
+            (b"null", 422),
+            (b"\xff", 422),
+            (b"[" * 4000, 422),
+            (b"x" * 5000, 413),
+        ],
+        ids=lambda value: str(value)[:30],
+    )
+    async def test_an_order_is_one_or_is_refused(self, example: Any, body: bytes, status: int) -> None:
+        answered, _ = await ask(example, "POST", "/api/orders", body)
+
+        assert answered == status
+
+    async def test_nobody_is_answered_who_is_gone(self, example: Any) -> None:
+        scope = {"type": "http", "method": "POST", "path": "/uploads", "query_string": b"", "headers": []}
+        sent: list[dict[str, Any]] = []
+
+        async def receive() -> dict[str, Any]:
+            return {"type": "http.disconnect"}
+
+        async def send(message: dict[str, Any]) -> None:
+            sent.append(message)
+
+        await example.app(scope, receive, send)
+
+        assert sent == []
+
+    async def test_what_one_says_all_in_the_room_hear_and_no_other(self, example: Any) -> None:
+        people = [Client(example.app, room=room) for room in ("1", "1", "2")]
+        for one in people:
+            assert (await one.event())["type"] == "websocket.accept"
+            assert "welcome" in await one.news()
+        people[0].send(text=json.dumps({"id": "7", "text": "hello", "more": "is left out"}))
+
+        for one in people[:2]:
+            assert await one.news() == {"id": "7", "text": "hello"}
+        for one in people:
+            await one.leave()
+        assert people[2].from_app.empty()
+        assert sys.modules["chat"].rooms == {}
+
+    @pytest.mark.parametrize(
+        ("frame", "code"),
+        [
+            ({"bytes": b"\x00"}, 1008),
+            ({"text": "null"}, 1008),
+            ({"text": '{"id": 1}'}, 1008),
+            ({"text": "[" * 10_000}, 1008),
+            ({"text": json.dumps({"id": "1", "text": "x" * 3000})}, 1009),
+        ],
+        ids=lambda value: str(value)[:30],
+    )
+    async def test_what_is_no_message_ends_the_connection(
+        self, example: Any, frame: dict[str, Any], code: int
+    ) -> None:
+        one = Client(example.app)
+        await one.event()
+        await one.news()
+        one.send(**frame)
+        closed = await one.event()
+        await asyncio.wait_for(one.task, 10)
+
+        assert (closed["type"], closed["code"]) == ("websocket.close", code)
+        assert sys.modules["chat"].rooms == {}
+
+    async def test_who_does_not_read_costs_no_more_than_a_queue(self, example: Any) -> None:
+        chat = sys.modules["chat"]
+        silent: asyncio.Queue[str] = asyncio.Queue(chat.WAITING)
+        one = Client(example.app, room="1")
+        await one.event()
+        await one.news()
+        chat.rooms["1"].add(silent)
+        for number in range(chat.WAITING + 5):
+            one.send(text=json.dumps({"id": str(number), "text": "x"}))
+            await one.news()
+        await one.leave()
+
+        assert silent.full()
+
+    async def test_there_is_one_place_to_talk(self, example: Any) -> None:
+        scope = {"type": "websocket", "path": "/elsewhere", "query_string": b"", "headers": []}
+        sent: list[dict[str, Any]] = []
+
+        async def receive() -> dict[str, Any]:
+            return {"type": "websocket.connect"}
+
+        async def send(message: dict[str, Any]) -> None:
+            sent.append(message)
+
+        await example.app(scope, receive, send)
+
+        assert sent == [{"type": "websocket.close"}]

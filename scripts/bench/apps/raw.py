@@ -82,6 +82,18 @@ async def _echo(scope: Scope, receive: Receive, send: Send) -> None:  # noqa: AR
     await send(_body(data))
 
 
+async def _count(scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG001
+    size = 0
+    while True:
+        message = await receive()
+        size += len(message.get("body", b""))
+        if not message.get("more_body"):
+            break
+    data = str(size).encode()
+    await send(_start(len(data)))
+    await send(_body(data))
+
+
 _HELLO_START = _start(len(HELLO))
 _HELLO_BODY = _body(HELLO)
 
@@ -111,7 +123,9 @@ async def _echo_messages(scope: Scope, receive: Receive, send: Send) -> None:  #
 
 hello = constant(HELLO)
 large = constant(PIECE * PIECES)
+huge = constant(PIECE * 100)
 stream = with_lifespan(_stream)
 echo = with_lifespan(_echo)
+count = with_lifespan(_count)
 wait = with_lifespan(_wait)
 websocket = with_lifespan(_echo_messages, "websocket")

@@ -172,6 +172,7 @@ def described(scope: Scope) -> dict[str, Any]:
     told = {key: scope[key] for key in keys}
     told |= {key: scope[key].decode("latin-1") for key in ("raw_path", "query_string")}
     told["method"] = scope.get("method")
+    told["client"] = scope["client"]
     told["extensions"] = sorted(scope["extensions"])
     told["headers"] = [[name.decode("latin-1"), value.decode("latin-1")] for name, value in scope["headers"]]
     return told

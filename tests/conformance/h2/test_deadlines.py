@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,9 +26,13 @@ def hasty() -> Iterator[Subject]:
         yield subject
 
 
-def descriptors(subject: Subject) -> int:
-    """Open ones of the server."""
-    return len(list(Path(f"/proc/{subject.server.pid}/fd").iterdir()))
+def sockets(subject: Subject) -> set[str]:
+    """The server's, each with a number that no other has."""
+    found = set()
+    for descriptor in Path(f"/proc/{subject.server.pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # closed a moment ago
+            found.add(str(descriptor.readlink()))
+    return {name for name in found if name.startswith("socket:")}
 
 
 def test_half_a_preface(hasty: Subject) -> None:
@@ -115,12 +120,15 @@ def test_a_client_that_opens_a_window_byte_by_byte(hasty: Subject) -> None:
 
 def test_a_client_that_reads_nothing_at_all(hasty: Subject) -> None:
     """Windows wide open, and a socket that nobody reads."""
+    before = sockets(hasty)
     with hasty.connect((Setting.INITIAL_WINDOW_SIZE, 2**31 - 1)) as client:
         client.open_window(0, 2**31 - 1 - 65_535)
-        before = descriptors(hasty)
+        assert client.barrier()
+        ours = sockets(hasty) - before
+        assert ours
         client.request(b"/size?50000000")
         until = time.monotonic() + PATIENCE
-        while descriptors(hasty) >= before:
+        while ours & sockets(hasty):
             assert time.monotonic() < until
             time.sleep(0.01)
         client.cut = True

@@ -5,6 +5,8 @@ from __future__ import annotations
 import signal
 
 from tests.conformance.h2.conftest import Subject, started
+from tests.conformance.h2.test_websockets import frames, opened
+from tests.support import ws
 from tests.support.h2_frames import Code, data
 
 
@@ -54,6 +56,20 @@ def test_an_idle_connection_is_closed_at_once() -> None:
         begin_to_drain(subject)
         assert client.end() == Code.NO_ERROR
         assert client.goaways[-1].last_stream_id == 1
+        assert subject.server.wait() == -signal.SIGTERM
+
+
+def test_a_websocket_is_told() -> None:
+    """1001, or 1012 where another process takes over, in a Close frame, and then the end of the stream."""
+    with started() as subject, subject.connect() as client:
+        number = opened(client)
+        begin_to_drain(subject)
+        [(first, payload)] = frames(client, number)
+        assert first == ws.FIN | ws.CLOSE
+        code, _ = ws.closing(payload)
+        assert code in (1001, 1012)
+        client.send(data(number, ws.close(code)))
+        assert client.end() == Code.NO_ERROR
         assert subject.server.wait() == -signal.SIGTERM
 
 

@@ -324,6 +324,37 @@ def test_a_field_that_would_be_two(failing: Subject) -> None:
         assert b"x-smuggled" not in dict(stream.fields)
 
 
+# ---- Where it comes from, and how many ------------------------------------------------------------------------------
+
+
+def test_a_unix_socket() -> None:
+    with started("--uds", "s") as subject, subject.connect() as client:
+        assert described(client.get(b"/mirror"))["client"] is None
+
+
+def test_a_forwarded_address_counts_from_a_trusted_peer() -> None:
+    for trusted, address in (("127.0.0.1", "6.6.6.6"), ("10.0.0.0/8", "127.0.0.1")):
+        with started("--forwarded-allow-ips", trusted) as subject, subject.connect() as client:
+            seen = described(
+                client.get(b"/mirror", (b"x-forwarded-for", b"6.6.6.6"), (b"x-forwarded-proto", b"https"))
+            )
+            assert seen["client"][0] == address
+            assert seen["scheme"] == ("https" if address == "6.6.6.6" else "http")
+
+
+def test_one_request_too_many() -> None:
+    """--limit-concurrency counts requests, not connections; the connection goes on."""
+    with started("--limit-concurrency", "2") as subject, subject.connect() as client:
+        number = client.request(b"/begin", method=b"POST", end=False)
+        second = client.request(b"/begin", method=b"POST", end=False)
+        assert client.until(lambda: client.stream(second).status == 200)
+        stream = client.get()
+        assert (stream.status, stream[b"retry-after"]) == (503, b"1")
+        client.send(data(number), data(second))
+        assert client.response(number).status == client.response(second).status == 200
+        assert client.get().status == 200
+
+
 # ---- Limits ---------------------------------------------------------------------------------------------------------
 
 

@@ -244,6 +244,19 @@ def test_many_connections(subject: Subject, request: pytest.FixtureRequest) -> N
         assert each < 80 * 1024, f"{each:.0f} bytes a connection"
 
 
+def test_applications_that_go_on_for_requests_taken_back(
+    subject: Subject, request: pytest.FixtureRequest
+) -> None:
+    """CVE-2023-44487 is about the work behind a server: an application that does not hear of a reset is not started any more."""
+    with watched(subject, request) as watch, subject.connect() as client:
+        for _ in range(300):
+            client.send(reset(client.request(b"/hang")))
+        assert client.barrier()
+        watch.serve()
+        hanging = sum("hangs" in line for line in subject.server.stdout.so_far())
+        assert 1 <= hanging <= 100
+
+
 # ---- Who is no attacker ---------------------------------------------------------------------------------------------
 
 
