@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -54,13 +55,20 @@ def somebody() -> dict[str, str]:
 
 
 @contextmanager
-def full(stack: Stack) -> Iterator[list[Future[httpx.Response]]]:
-    """While all places at the application are taken; the answers that take them come afterwards."""
-    numbers = {f"held {number}" for number in range(REQUESTS)}
+def full(stack: Stack) -> Iterator[list[Future[int]]]:
+    """While all places at the application are taken, by downloads that take two minutes unless it is over before."""
+    over = threading.Event()
 
-    def hold(number: str) -> httpx.Response:
-        with stack.client() as client:
-            return client.get("/slow", params={"seconds": 8, "number": number}, headers=somebody())
+    def hold() -> int:
+        slow = {"size": 240 * 65536, "pause": 0.5}
+        with (
+            stack.client() as client,
+            client.stream("GET", "/download", params=slow, headers=somebody()) as answer,
+        ):
+            for _ in answer.iter_raw():
+                if over.is_set():
+                    break
+            return answer.status_code
 
     def held() -> bool:
         # Past nginx, where there is no place to ask from.
@@ -71,9 +79,12 @@ def full(stack: Stack) -> Iterator[list[Future[httpx.Response]]]:
         return sum(int(one["in_flight"]) for one in told["workers"]) >= REQUESTS
 
     with ThreadPoolExecutor(REQUESTS) as threads:
-        answers = [threads.submit(hold, number) for number in sorted(numbers)]
-        until(held, "all places taken")
-        yield answers
+        statuses = [threads.submit(hold) for _ in range(REQUESTS)]
+        try:
+            until(held, "all places taken")
+            yield statuses
+        finally:
+            over.set()
 
 
 def test_the_excess_is_refused_and_told_when_to_come_again(small: Stack, client: httpx.Client) -> None:
@@ -100,9 +111,9 @@ def test_the_excess_is_refused_and_told_when_to_come_again(small: Stack, client:
     # What waits for news takes no place, and finds one.
     assert first == "data: more\n\n"
     assert echoed == "still there"
-    # Those who were there are served, and so is whoever comes now.
-    assert [answer.result().status_code for answer in held] == [200] * REQUESTS
-    assert client.get("/scope", headers=somebody()).status_code == 200
+    # Those who were there were served, and so is whoever comes once they are gone.
+    assert [status.result() for status in held] == [200] * REQUESTS
+    until(lambda: client.get("/scope", headers=somebody()).status_code == 200, "a place is free")
     # One line for a refusal and not two.
     name = refused.headers["x-request-id"]
     assert [line for line in small.log("nginx") if "no live upstreams" in line and "GET /scope" in line]
