@@ -83,6 +83,7 @@ def test_the_locks_are_there() -> None:
         "fuzz.txt",
         "loadtest.txt",
         "runtime.txt",
+        "uvicorn.txt",
     ]
 
 
