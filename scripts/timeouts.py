@@ -125,6 +125,7 @@ def _health(prefix: str, file: str, who: str) -> Iterator[Measure]:
 
 
 _COMPOSE, _OPTIONS = "docker-compose.yml", "server/pronghorn/config.py"
+_SYSTEMD = "systemd/pronghorn.service.d/10-defaults.conf"
 _INCLUDES = "nginx/includes"
 _PROMETHEUS, _ALERTMANAGER = (
     "observability/prometheus/prometheus.yml",
@@ -257,8 +258,38 @@ MEASURES: Final = (
         "nginx_stop", _COMPOSE, _key("services", "nginx", "stop_grace_period"), "nginx is killed after QUIT"
     ),
     Measure(
+        "systemd_drain_delay",
+        _SYSTEMD,
+        _line(r"\bPRONGHORN_DRAIN_DELAY=(\d+)$"),
+        "it serves on at a stop, under systemd",
+    ),
+    Measure(
+        "systemd_graceful",
+        _SYSTEMD,
+        _line(r"\bPRONGHORN_TIMEOUT_GRACEFUL_SHUTDOWN=(\d+)$"),
+        "requests may finish at a stop, under systemd",
+    ),
+    Measure(
+        "systemd_keep_alive",
+        _SYSTEMD,
+        _line(r"\bPRONGHORN_TIMEOUT_KEEP_ALIVE=(\d+)$"),
+        "the server keeps an idle connection, under systemd",
+    ),
+    Measure(
+        "systemd_watchdog",
+        _SYSTEMD,
+        _line(r"^WatchdogSec=(\d+)$"),
+        "systemd kills a server that says nothing",
+    ),
+    Measure(
+        "systemd_nginx_stop",
+        "systemd/nginx.service.d/pronghorn.conf",
+        _line(r"^TimeoutStopSec=(\d+)$"),
+        "systemd kills nginx after QUIT",
+    ),
+    Measure(
         "systemd_stop",
-        "systemd/pronghorn.service.d/10-defaults.conf",
+        _SYSTEMD,
         _line(r"^TimeoutStopSec=(\d+)$"),
         "systemd kills the server after TERM",
     ),
@@ -386,7 +417,21 @@ ORDERS: Final = (
     Order("app_health_start_period", "deploy_timeout", "a deploy gives up what may still start"),
     Order("image_graceful", "graceful", "the image alone behaves otherwise than the stack", "="),
     Order("gunicorn_graceful", "graceful", "PROCESS_MANAGER=gunicorn behaves otherwise", "="),
-    Order("graceful", "systemd_stop", "systemd kills what was still finishing"),
+    Order("systemd_drain_delay + systemd_graceful", "systemd_stop", "systemd kills what was still finishing"),
+    Order(
+        "systemd_drain_delay + systemd_graceful",
+        "systemd_nginx_stop",
+        "systemd kills nginx while it passes on what was still finishing",
+    ),
+    Order(
+        "systemd_graceful", "graceful", "under systemd the server behaves otherwise than in the stack", "="
+    ),
+    Order("systemd_keep_alive", "keep_alive", "the same", "="),
+    Order(
+        "default_timeout_worker_healthcheck",
+        "systemd_watchdog",
+        "systemd ends everything for one worker that hangs",
+    ),
     Order(
         "client_header",
         "default_timeout_header",
