@@ -139,6 +139,10 @@ def _nginx(name: str, include: str, directive: str, purpose: str) -> Measure:
     return Measure(name, f"{_INCLUDES}/{include}.conf", _directive(directive), purpose)
 
 
+def _upstream(name: str, directive: str, purpose: str) -> Measure:
+    return Measure(name, "nginx/templates/upstream.conf", _directive(directive), purpose)
+
+
 def _deploy(name: str) -> tuple[str, Callable[[str], str]]:
     return ".env.example", _line(rf"^#DEPLOY_{name}=(\d+)$")
 
@@ -171,10 +175,8 @@ MEASURES: Final = (
     _nginx("ws_send", "websocket-timeouts", "proxy_send_timeout", "a WebSocket's server that does not read"),
     _nginx("ws_read", "websocket-timeouts", "proxy_read_timeout", "silence of a WebSocket's server"),
     _nginx("next_upstream", "proxy", "proxy_next_upstream_timeout", "a request may be tried again"),
-    _nginx(
-        "upstream_keep_alive", "upstream", "keepalive_timeout", "nginx keeps an idle connection to the server"
-    ),
-    _nginx("upstream_age", "upstream", "keepalive_time", "nginx uses a connection to the server"),
+    _upstream("upstream_keep_alive", "keepalive_timeout", "nginx keeps an idle connection to the server"),
+    _upstream("upstream_age", "keepalive_time", "nginx uses a connection to the server"),
     # ---- the server
     Measure(
         "keep_alive",
