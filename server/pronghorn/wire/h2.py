@@ -209,9 +209,9 @@ class H2Wire(Control):
         except Malformed as exc:
             self._reach(number)
             raise StreamFault(number, PROTOCOL_ERROR, str(exc)) from exc
-        except RequestError as exc:
+        except RequestError as error:  # a name of its own: compiled, a variable has the type that it was first given
             if self._admit(number):
-                self._sink.on_refused(number, exc, ended)
+                self._sink.on_refused(number, error, ended)
             return
         self._blocks.keep(block, head)
         self._begin_request(number, head, ended)
