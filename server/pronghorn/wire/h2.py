@@ -206,12 +206,12 @@ class H2Wire(Control):
             raise ConnectionFault(STREAM_CLOSED, "HEADERS on a stream that is closed")
         try:
             head = self.builder.build(fields)
-        except Malformed as exc:
+        except Malformed as malformed:  # two names: a variable of compiled code has one type
             self._reach(number)
-            raise StreamFault(number, PROTOCOL_ERROR, str(exc)) from exc
-        except RequestError as exc:
+            raise StreamFault(number, PROTOCOL_ERROR, str(malformed)) from malformed
+        except RequestError as error:
             if self._admit(number):
-                self._sink.on_refused(number, exc, ended)
+                self._sink.on_refused(number, error, ended)
             return
         self._blocks.keep(block, head)
         self._begin_request(number, head, ended)
