@@ -77,6 +77,10 @@ install-systemd: ## Install the server and its units, start nothing (PREFIX=/usr
 uninstall-systemd: ## Stop and remove what that installed, but for what somebody has changed (PREFIX=, DESTDIR= as above)
 	@scripts/install-systemd uninstall
 
+.PHONY: deb
+deb: ## Build the Debian package: build/pronghorn_VERSION_ARCH.deb (docs/debian.md)
+	@scripts/deb
+
 ##@ Development (a virtual environment)
 
 .PHONY: setup
@@ -136,6 +140,22 @@ loadtest: ## Put load on the running stack and check thresholds (URL=https://...
 .PHONY: loadtest-ui
 loadtest-ui: ## The same with Locust's web UI, on http://127.0.0.1:8089/ (LOADTEST_PORT)
 	@scripts/loadtest --ui $(URL)
+
+.PHONY: knee
+knee: $(READY) ## Find at how many requests a second p99 passes a limit (KNEE_ARGS="--limit 100 --app folder", URL=http://...)
+	@$(BIN)/python -m loadtest.knee $(if $(URL),--url $(URL)) $(KNEE_ARGS)
+
+.PHONY: overload
+overload: $(READY) ## Ask for three times what is carried, and see what is served (OVERLOAD_ARGS="--capacity 400")
+	@$(BIN)/python -m loadtest.overload $(if $(URL),--url $(URL)) $(OVERLOAD_ARGS)
+
+.PHONY: capacity
+capacity: $(READY) ## Both for Pronghorn and for uvicorn in the same stack, side by side (CAPACITY_ARGS="--limit 100")
+	@$(BIN)/python -m loadtest.capacity $(CAPACITY_ARGS)
+
+.PHONY: soak
+soak: $(READY) ## Load a stack with all kinds of users for SOAK_MINUTES (60), and see whether anything grows
+	@$(BIN)/python -m loadtest.soak $(SOAK_ARGS)
 
 .PHONY: lint
 lint: $(READY) ## Check style, types and shell scripts; change nothing

@@ -125,6 +125,7 @@ def _health(prefix: str, file: str, who: str) -> Iterator[Measure]:
 
 
 _COMPOSE, _OPTIONS = "docker-compose.yml", "server/pronghorn/config.py"
+_SYSTEMD = "systemd/pronghorn.service.d/10-defaults.conf"
 _INCLUDES = "nginx/includes"
 _PROMETHEUS, _ALERTMANAGER = (
     "observability/prometheus/prometheus.yml",
@@ -136,6 +137,10 @@ _APP = ("services", "app", "environment")
 
 def _nginx(name: str, include: str, directive: str, purpose: str) -> Measure:
     return Measure(name, f"{_INCLUDES}/{include}.conf", _directive(directive), purpose)
+
+
+def _upstream(name: str, directive: str, purpose: str) -> Measure:
+    return Measure(name, "nginx/templates/upstream.conf", _directive(directive), purpose)
 
 
 def _deploy(name: str) -> tuple[str, Callable[[str], str]]:
@@ -170,10 +175,8 @@ MEASURES: Final = (
     _nginx("ws_send", "websocket-timeouts", "proxy_send_timeout", "a WebSocket's server that does not read"),
     _nginx("ws_read", "websocket-timeouts", "proxy_read_timeout", "silence of a WebSocket's server"),
     _nginx("next_upstream", "proxy", "proxy_next_upstream_timeout", "a request may be tried again"),
-    _nginx(
-        "upstream_keep_alive", "upstream", "keepalive_timeout", "nginx keeps an idle connection to the server"
-    ),
-    _nginx("upstream_age", "upstream", "keepalive_time", "nginx uses a connection to the server"),
+    _upstream("upstream_keep_alive", "keepalive_timeout", "nginx keeps an idle connection to the server"),
+    _upstream("upstream_age", "keepalive_time", "nginx uses a connection to the server"),
     # ---- the server
     Measure(
         "keep_alive",
@@ -257,8 +260,38 @@ MEASURES: Final = (
         "nginx_stop", _COMPOSE, _key("services", "nginx", "stop_grace_period"), "nginx is killed after QUIT"
     ),
     Measure(
+        "systemd_drain_delay",
+        _SYSTEMD,
+        _line(r"\bPRONGHORN_DRAIN_DELAY=(\d+)$"),
+        "it serves on at a stop, under systemd",
+    ),
+    Measure(
+        "systemd_graceful",
+        _SYSTEMD,
+        _line(r"\bPRONGHORN_TIMEOUT_GRACEFUL_SHUTDOWN=(\d+)$"),
+        "requests may finish at a stop, under systemd",
+    ),
+    Measure(
+        "systemd_keep_alive",
+        _SYSTEMD,
+        _line(r"\bPRONGHORN_TIMEOUT_KEEP_ALIVE=(\d+)$"),
+        "the server keeps an idle connection, under systemd",
+    ),
+    Measure(
+        "systemd_watchdog",
+        _SYSTEMD,
+        _line(r"^WatchdogSec=(\d+)$"),
+        "systemd kills a server that says nothing",
+    ),
+    Measure(
+        "systemd_nginx_stop",
+        "systemd/nginx.service.d/pronghorn.conf",
+        _line(r"^TimeoutStopSec=(\d+)$"),
+        "systemd kills nginx after QUIT",
+    ),
+    Measure(
         "systemd_stop",
-        "systemd/pronghorn.service.d/10-defaults.conf",
+        _SYSTEMD,
         _line(r"^TimeoutStopSec=(\d+)$"),
         "systemd kills the server after TERM",
     ),
@@ -386,7 +419,21 @@ ORDERS: Final = (
     Order("app_health_start_period", "deploy_timeout", "a deploy gives up what may still start"),
     Order("image_graceful", "graceful", "the image alone behaves otherwise than the stack", "="),
     Order("gunicorn_graceful", "graceful", "PROCESS_MANAGER=gunicorn behaves otherwise", "="),
-    Order("graceful", "systemd_stop", "systemd kills what was still finishing"),
+    Order("systemd_drain_delay + systemd_graceful", "systemd_stop", "systemd kills what was still finishing"),
+    Order(
+        "systemd_drain_delay + systemd_graceful",
+        "systemd_nginx_stop",
+        "systemd kills nginx while it passes on what was still finishing",
+    ),
+    Order(
+        "systemd_graceful", "graceful", "under systemd the server behaves otherwise than in the stack", "="
+    ),
+    Order("systemd_keep_alive", "keep_alive", "the same", "="),
+    Order(
+        "default_timeout_worker_healthcheck",
+        "systemd_watchdog",
+        "systemd ends everything for one worker that hangs",
+    ),
     Order(
         "client_header",
         "default_timeout_header",

@@ -21,7 +21,7 @@ from typing import Any
 from scripts.bench import environment
 from scripts.bench.servers import BenchError
 
-WORKLOADS = ("get", "counted", "post", "stream", "websocket")
+WORKLOADS = ("get", "counted", "post", "stream", "websocket", "h2-get", "h2-post")
 FEW, MANY = 500, 1500
 TOLERANCE = 0.05
 BASELINES = Path(__file__).resolve().parent / "baselines"

@@ -12,7 +12,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, TextIO
+from typing import Any, NoReturn, TextIO
 
 from pronghorn import importer
 from pronghorn.agreement import check_supervised, supervisor_for
@@ -22,9 +22,6 @@ from pronghorn.errors import UsageError, UserError, did_you_mean
 from pronghorn.flags import Command, misuse, sort
 from pronghorn.kinds import Seconds, Text
 from pronghorn.sources import Resolution, resolve
-
-if TYPE_CHECKING:
-    from pronghorn.worker.supervision import Supervision
 
 PROGRAM = "pronghorn"
 _HELP = {"--help": "Show this message and exit."}
@@ -85,16 +82,18 @@ def _serve(config: Config) -> None:
     else:
         from pronghorn.worker.server import Server  # noqa: PLC0415
 
-        Server(config, _supervision()).run()
+        # Whom a server that is the only process answers to: a service manager, if one says that it is there.
+        if "NOTIFY_SOCKET" not in os.environ:
+            Server(config).run()
+            return
+        from pronghorn.supervise import notify  # noqa: PLC0415
 
-
-def _supervision() -> Supervision | None:
-    """Whom a server that is the only process answers to: a service manager, if one says that it is there."""
-    if "NOTIFY_SOCKET" not in os.environ:
-        return None
-    from pronghorn.supervise import notify  # noqa: PLC0415
-
-    return notify.Notified(notify.from_environ(os.environ))
+        manager = notify.Notified(notify.from_environ(os.environ))
+        try:
+            Server(config, manager).run()
+        except UserError as exc:
+            manager.failed(str(exc))
+            raise
 
 
 # Errors and exit codes

@@ -189,6 +189,7 @@ def project(
     *,
     build: bool,
     app: str = "tests/integration/app",
+    files: Sequence[str] = FILES,
     more: Sequence[str] = (),
 ) -> Iterator[Stack]:
     """Starts the stack under this project name; ends it and everything it made, whatever happens. `more`: further files."""
@@ -209,7 +210,7 @@ def project(
     before = {key: os.environ.get(key) for key in settings}
     os.environ.update(settings)
     # /dev/null: not the .env of whoever runs the tests.
-    compose = DockerCompose(ROOT, compose_file_name=[*FILES, *more], build=build, env_file="/dev/null")
+    compose = DockerCompose(ROOT, compose_file_name=[*files, *more], build=build, env_file="/dev/null")
     stack = Stack(name, compose, int(settings["HTTPS_PORT"]))
     try:
         compose.start()

@@ -57,6 +57,7 @@ def host(installed: Machine) -> Iterator[Machine]:
     """The same with everything as it was shipped, an application that can be made to misbehave in three places, and nothing running."""
     for name in ("app", "shop", "blog"):
         put_application(installed, name)
+    installed.mark()
     yield installed
     installed.shell(
         "systemctl stop 'pronghorn*'; systemctl disable --quiet pronghorn.socket pronghorn-gunicorn.socket;"

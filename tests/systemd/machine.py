@@ -17,7 +17,7 @@ from pathlib import Path
 from tests.integration.stack import ROOT, docker, new_name, until
 
 #: Of a command on the machine, in seconds; a `systemctl` that waits for longer waits for ever.
-PATIENCE = 150
+PATIENCE = 300
 
 #: What systemd needs of an engine. On cgroup v1 it has to see the tree that it is in; on v2 a namespace of its own would do as well.
 _RUN = [
@@ -56,6 +56,7 @@ class Machine:
         self.name = name
         #: systemd's process id on this machine, the outer one.
         self.pid = int(docker("inspect", "--format", "{{.State.Pid}}", name))
+        self._mark: list[str] = []
 
     # ---- Commands ----
 
@@ -144,9 +145,14 @@ class Machine:
         text = self.run("journalctl", "--no-pager", "--output=json", "--all", *arguments)
         return [json.loads(line) for line in text.splitlines()]
 
+    def mark(self) -> None:
+        """From now on `messages` are those that come after this."""
+        shown = self.run("journalctl", "--no-pager", "--lines=0", "--show-cursor")
+        self._mark = [f"--after-cursor={shown.partition('cursor: ')[2].strip()}"]
+
     def messages(self, unit: str) -> list[str]:
         """What a unit has said, and what systemd has said of it."""
-        return [str(record["MESSAGE"]) for record in self.journal(f"--unit={unit}")]
+        return [str(record["MESSAGE"]) for record in self.journal(f"--unit={unit}", *self._mark)]
 
 
 @contextmanager

@@ -6,6 +6,7 @@ import re
 
 import pytest
 
+from tests.integration.stack import until
 from tests.systemd.machine import Machine
 
 SOCKET = "/run/pronghorn/pronghorn.sock"
@@ -110,3 +111,26 @@ def test_it_writes_where_it_may_and_nowhere_else(host: Machine) -> None:
     for place in ("/var/lib/pronghorn/x", "/var/cache/pronghorn/x", "/tmp/x"):
         assert ask(host, f"/write{place}").split()[1] == "0", place
     assert not host.path("/tmp/x").exists(), "its /tmp is its own"
+
+
+SITE = f"""
+upstream pronghorn {{ server unix:{SOCKET}; keepalive 8; }}
+server {{
+    listen 127.0.0.1:8080;
+    location / {{ proxy_pass http://pronghorn; proxy_http_version 1.1; proxy_set_header Connection ""; }}
+}}
+"""
+
+
+def test_nginx_gets_in_and_comes_back_when_it_is_killed(host: Machine) -> None:
+    host.write("/etc/nginx/conf.d/pronghorn.conf", SITE)
+    host.systemctl("start", "nginx", "pronghorn.socket")
+    try:
+        before = host.show("nginx", "MainPID")
+        assert host.run("curl", "-sS", "http://127.0.0.1:8080/?n=7").split()[1] == "7"
+        host.systemctl("kill", "--signal=KILL", "nginx")
+        until(lambda: host.show("nginx", "MainPID") not in {before, "0"}, "systemd starts it again")
+        host.reaches("nginx.service", "active running")
+        assert host.run("curl", "-sS", "http://127.0.0.1:8080/?n=8").split()[1] == "8"
+    finally:
+        host.shell("systemctl stop nginx; rm /etc/nginx/conf.d/pronghorn.conf")

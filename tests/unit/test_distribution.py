@@ -43,7 +43,8 @@ def test_the_slots_differ_in_their_sockets_alone() -> None:
     assert "ln -s blue.sock /run/pronghorn/app.sock" in DOCKERFILE
     # Twice, so that what may be asked again is; and neither is ever shunned for what the other one did.
     servers = re.findall(r"^\s*server\s+([^;]+);", NGINX["upstream.conf"], re.MULTILINE)
-    assert servers == ["unix:/run/pronghorn/app.sock max_fails=0"] * 2
+    places = " max_conns=${PLACES}"
+    assert servers == [f"unix:/run/pronghorn/app.sock max_fails=0{more}" for more in (places, places, "", "")]
 
 
 # ---- Connections ----------------------------------------------------------------------------------------------------

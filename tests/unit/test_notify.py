@@ -127,11 +127,16 @@ def test_a_server_tells_when_it_serves_and_when_it_stops(tmp_path: Path, manager
         assert manager.silent()
 
 
-def test_a_start_that_fails_is_never_ready(tmp_path: Path, manager: Manager) -> None:
-    with serving(
-        tmp_path, "nowhere:app", "--port", "0", ready=False, environ={"NOTIFY_SOCKET": manager.address}
-    ) as server:
+@pytest.mark.parametrize("more", [(), ("--workers", "2")])
+def test_a_start_that_fails_is_never_ready_and_says_why(
+    tmp_path: Path, manager: Manager, more: tuple[str, ...]
+) -> None:
+    environ = {"NOTIFY_SOCKET": manager.address}
+    with serving(tmp_path, "nowhere:app", "--port", "0", *more, ready=False, environ=environ) as server:
         assert server.wait() == 3
+    heard = manager.heard()
+    assert heard.keys() == {"STATUS"}
+    assert heard["STATUS"].startswith("APP: no module named 'nowhere'.")
     assert manager.silent()
 
 

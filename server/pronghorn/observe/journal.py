@@ -110,33 +110,38 @@ def entry(line: bytes) -> bytes:
         record = None
     if not isinstance(record, dict):
         record = {"message": line.decode(errors="backslashreplace").rstrip("\n")}
-    fields = [
-        _field("MESSAGE", _message(record)),
-        _field("PRIORITY", str(_priority(record))),
-        _field("SYSLOG_IDENTIFIER", "pronghorn"),
-    ]
-    fields += [
-        _field(name, value if type(value) is str else json.dumps(value))
-        for key, value in record.items()
-        if key not in _CONSUMED and value is not None and (name := _name(key))
-    ]
-    return b"".join(fields)
-
-
-def _field(name: str, value: str) -> bytes:
+    fields: dict[str, Any] = {
+        "MESSAGE": _message(record),
+        "PRIORITY": _priority(record),
+        "SYSLOG_IDENTIFIER": "pronghorn",
+    }
+    for key, value in record.items():
+        if key not in _CONSUMED and value is not None and (name := _name(key)):
+            fields[name] = value
+    lines, others = [], []
+    for name, value in fields.items():
+        kind = type(value)
+        text = value if kind is str else str(value) if kind is int or kind is float else json.dumps(value)
+        if "\n" in text:
+            others.append(_of_several_lines(name, text))
+        else:
+            lines.append(f"{name}={text}\n")
     # A lone surrogate is something that only an application can have logged.
-    data = value.encode(errors="backslashreplace")
-    if b"\n" in data:
-        return b"%b\n%b%b\n" % (name.encode(), struct.pack("<Q", len(data)), data)
-    return b"%b=%b\n" % (name.encode(), data)
+    return "".join(lines).encode(errors="backslashreplace") + b"".join(others)
+
+
+def _of_several_lines(name: str, text: str) -> bytes:
+    data = text.encode(errors="backslashreplace")
+    return b"%b\n%b%b\n" % (name.encode(), struct.pack("<Q", len(data)), data)
 
 
 def _message(record: dict[str, Any]) -> str:
     """For people: with a traceback under it, and behind an access line what the text format has there."""
     message = str(record.get("message", ""))
     if record.get("logger") == _ACCESS and "duration_ms" in record:
-        message = f"{message} {record.get('bytes_out')}B {record['duration_ms']}ms"
-    return "\n".join(filter(None, (message, *(str(record.get(key) or "") for key in ("exception", "stack")))))
+        return f"{message} {record.get('bytes_out')}B {record['duration_ms']}ms"
+    below = [str(record[key]) for key in ("exception", "stack") if record.get(key)]
+    return "\n".join([message, *below]) if below else message
 
 
 def _priority(record: dict[str, Any]) -> int:

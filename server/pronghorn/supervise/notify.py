@@ -136,3 +136,7 @@ class Notified(Alone):
 
     def draining(self, server: Server) -> None:
         self._notifier.stopping("Waiting for requests in progress")
+
+    def failed(self, why: str) -> None:
+        """The server ends for this reason, or cannot begin: `systemctl status` goes on showing it."""
+        self._notifier.status(why)

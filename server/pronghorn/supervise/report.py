@@ -33,6 +33,10 @@ class Report:
         """The end has begun."""
         self._notifier.stopping("Waiting for requests in progress")
 
+    def failed(self, why: str) -> None:
+        """The end, and why: what `systemctl status` goes on showing when the lines of the log are those of a later attempt."""
+        self._notifier.status(why)
+
     def succeeded(self, pid: int) -> None:
         """Another supervisor is the service from now on, and this one has nothing more to say."""
         self._notifier.main_pid(pid)

@@ -117,9 +117,16 @@ class Supervisor:
 
     def run(self, sockets: Sequence[socket.socket] | None = None) -> None:
         """Serve until a signal ends it, which the process is then left to. Raises UserError if no worker can be started."""
-        config = self.config
-        logs.configure(**config.logging)
+        logs.configure(**self.config.logging)
         self._report = Report(notify.from_environ(os.environ))
+        try:
+            self._run(sockets)
+        except UserError as exc:
+            self._report.failed(str(exc))
+            raise
+
+    def _run(self, sockets: Sequence[socket.socket] | None) -> None:
+        config = self.config
         with self._catching_signals(), contextlib.ExitStack() as stack:
             self._predecessor = upgrade.predecessor(os.environ)
             self._listeners = self._predecessor.listeners if self._predecessor else listen(config, sockets)
