@@ -44,12 +44,12 @@ def test_every_name_that_sites_share_is_ours(site: Path) -> None:
     )
 
     assert made
-    assert [name for name in made if not name.startswith("ph_")] == []
+    assert [name for name in made if not name.startswith("p_")] == []
     assert len(zones) >= 5
     assert [names for names in zones if not "".join(names).startswith("pronghorn_")] == []
     # Nothing still goes by its old name: each of ours that is used is made, and the page of errors uses them as well.
-    used = set(re.findall(r"\$(ph_\w+)", text)) | set(
-        re.findall(r'var="(ph_\w+)"', (site / "error.html").read_text())
+    used = set(re.findall(r"\$(p_\w+)", text)) | set(
+        re.findall(r'var="(p_\w+)"', (site / "error.html").read_text())
     )
     assert used <= set(made)
 
