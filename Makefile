@@ -77,6 +77,10 @@ install-systemd: ## Install the server and its units, start nothing (PREFIX=/usr
 uninstall-systemd: ## Stop and remove what that installed, but for what somebody has changed (PREFIX=, DESTDIR= as above)
 	@scripts/install-systemd uninstall
 
+.PHONY: deb
+deb: ## Build the Debian package: build/pronghorn_VERSION_ARCH.deb (docs/debian.md)
+	@scripts/deb
+
 ##@ Development (a virtual environment)
 
 .PHONY: setup

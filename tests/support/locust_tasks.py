@@ -25,10 +25,10 @@ class Visitor(WebSocketUser):
 
     def visit(self, path: str, pause: str = "0") -> None:
         socket = self.websocket(str)
-        if socket.open(path, patience=1) and socket.exchange("one", "one", 1):
+        if socket.open(path, patience=3) and socket.exchange("one", "one", 3):
             gevent.sleep(float(pause))
-            socket.exchange("two", "two", 1)
-        socket.close(patience=1)
+            socket.exchange("two", "two", 3)
+        socket.close(patience=3)
 
 
 def run(url: str, spec: str) -> None:

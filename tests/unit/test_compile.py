@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,40 @@ def test_every_hot_module_is_compiled_or_excepted() -> None:
     chosen = matching(FOLDER, TABLE["modules"])
     assert hot <= chosen
     assert matching(FOLDER, TABLE["except"]) <= chosen | matching(FOLDER, ["pronghorn/*/__init__.py"])
+
+
+def caught_under_one_name(tree: ast.AST) -> list[str]:
+    """Names that one function gives to an exception of ours, and then to one of another type.
+
+    What others have defined is any object to the compiler: `except h11.RemoteProtocolError` may come first.
+    """
+    found = []
+    for function in ast.walk(tree):
+        if not isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
+            continue
+        handlers = [node for node in ast.walk(function) if isinstance(node, ast.ExceptHandler)]
+        types: dict[str, list[ast.expr]] = {}
+        for handler in sorted(handlers, key=lambda handler: handler.lineno):
+            if handler.name and handler.type:
+                types.setdefault(handler.name, []).append(handler.type)
+        found += [
+            f"{function.name}: {name}"
+            for name, (first, *others) in types.items()
+            if isinstance(first, ast.Name) and any(ast.unparse(other) != first.id for other in others)
+        ]
+    return found
+
+
+def test_no_name_is_for_exceptions_of_two_types() -> None:
+    """A compiled variable has the type that it was given first: the second exception is a TypeError there, and only there."""
+    compiled = matching(FOLDER, TABLE["modules"]) - matching(FOLDER, TABLE["except"])
+    found = {file: caught_under_one_name(ast.parse((FOLDER / file).read_text())) for file in sorted(compiled)}
+    assert {file: names for file, names in found.items() if names} == {}
+
+
+def test_one_name_for_two_types_is_noticed() -> None:
+    text = "def f():\n try: g()\n except A as exc: pass\n except B as exc: pass"
+    assert caught_under_one_name(ast.parse(text)) == ["f: exc"]
 
 
 @pytest.mark.parametrize("key", ["modules", "except"])

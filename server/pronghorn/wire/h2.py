@@ -209,7 +209,8 @@ class H2Wire(Control):
         except Malformed as exc:
             self._reach(number)
             raise StreamFault(number, PROTOCOL_ERROR, str(exc)) from exc
-        except RequestError as error:  # a name of its own: compiled, a variable has the type that it was first given
+        except RequestError as error:
+            # A name of its own: compiled, a variable has the type that it was first given.
             if self._admit(number):
                 self._sink.on_refused(number, error, ended)
             return
