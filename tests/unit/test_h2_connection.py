@@ -483,14 +483,20 @@ async def test_connection_with_a_stream_is_not_idle() -> None:
 
 
 async def test_settings_that_are_never_acknowledged() -> None:
-    service = make_service(echo)
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        await receive()
+
+    service = make_service(app)
     client = Client(service)
     client.transport.written.clear()
     client.request()
+    await turns()
     for _ in range(service.header_ticks):
         service.deadlines.advance()
     await turns()
     assert frame_head(8 + len(b"settings were not acknowledged"), 7, 0, 0) in bytes(client.transport.written)
+    assert service.active == 0
 
 
 async def test_header_block_that_does_not_go_on() -> None:
