@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import os
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
@@ -258,6 +259,11 @@ def test_a_process_that_was_replaced_and_probes_that_failed_are_told() -> None:
         "0.50% of 1000",
         "app has ended",
     ]
+
+
+def test_a_process_is_known_by_its_name() -> None:
+    assert soak.name(os.getpid()) == Path("/proc/self/comm").read_text().strip()
+    assert soak.name(2**22 + 1) in soak.PASSING
 
 
 def test_a_soak_is_drawn(tmp_path: Path) -> None:
