@@ -181,6 +181,12 @@ def test_an_overload_that_is_not(made: dict[str, float], missed: str) -> None:
     assert missed in " ".join(one.what for one in found.verdicts() if not one.met)
 
 
+def test_where_nobody_is_served_nothing_is_in_time() -> None:
+    found = overload.judge(crowd(served=0), 100, PHASES, Limits(), 1.0)
+
+    assert "p99 of what is served meanwhile" in [one.what for one in found.verdicts() if not one.met]
+
+
 def test_a_refusal_without_a_word_of_when_is_missed() -> None:
     result = crowd()
     result.silent = 1
