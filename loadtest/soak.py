@@ -43,6 +43,8 @@ ALLOWED: Final = {
     "p99 ms": Allowed(share=0.5, amount=50.0),
 }
 _MIB = 1 << 20
+#: Processes that come and go: what nginx-edge waits with, from one look at the certificate to the next, and what has just ended.
+PASSING: Final = ("sleep", "")
 #: Of the run, and at least so many seconds: caches fill, pools open, and Locust brings its users in.
 WARM_UP, LEAST_WARM_UP = 0.2, 30.0
 
@@ -66,10 +68,11 @@ class Record:
             if not pids:
                 self.replaced.append(f"{service} has ended")
                 continue
-            before = self.processes.setdefault(service, pids)
-            if sorted(pids) != sorted(before):
-                self.replaced.append(f"{service}: {len(before)} processes, then others")
-                self.processes[service] = pids
+            lasting = sorted(pid for pid in pids if name(pid) not in PASSING)
+            before = self.processes.setdefault(service, lasting)
+            if lasting != before:
+                self.replaced.append(f"{service} after {second:.0f} s: {before}, then {lasting}")
+                self.processes[service] = lasting
             self.add(f"{service} memory MiB", second, stack.memory(service) / _MIB)
             self.add(f"{service} RSS MiB", second, resident_kilobytes(root) / 1024)
             self.add(f"{service} descriptors", second, sum(map(descriptors, pids)))
@@ -86,6 +89,13 @@ class Record:
     def add(self, name: str, second: float, value: float) -> None:
         """One sample."""
         self.series[name].append((second, value))
+
+
+def name(pid: int, proc: Path = PROC) -> str:
+    """What a process is called; nothing, of one that has just ended."""
+    with contextlib.suppress(OSError):
+        return (proc / str(pid) / "comm").read_text().strip()
+    return ""
 
 
 def descriptors(pid: int) -> int:

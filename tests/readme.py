@@ -18,6 +18,8 @@ KINDS = {
     "serve": "tests/unit/test_readme.py",  # each line starts a server
     "install": "tests/unit/test_readme.py",  # into an environment of the test's own
     "stack": "tests/integration/test_readme.py",  # in order, with a project name and a port of the test's own
+    "systemd": "tests/systemd/test_install.py",  # on a machine with a real systemd
+    "load": "tests/integration/test_loadtest.py",
     "ci": ".ci/run",  # the tests cannot run themselves
 }
 

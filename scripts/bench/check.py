@@ -99,7 +99,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     baseline: dict[str, Any] = {"build": this, "instructions": {}}
     if file.exists():
         baseline = json.loads(file.read_text())
-    print("Counting instructions per request: about two minutes", flush=True)
+    print("Counting instructions per request: about three minutes", flush=True)
     now = count(python)
     lines, good = compare(now, baseline["instructions"])
     print(f"{'':<10}{'now':>10}{'baseline':>12}{'change':>9}", *lines, sep="\n")

@@ -32,7 +32,7 @@ _FIRST = b"\x86\x84" + _literal(1, b"127.0.0.1:8000") + _literal(58, b"bench") +
 # The newest entry has the lowest number, 62.
 _LATER = b"\x86\x84\xc0\xbf\xbe"
 _METHOD_GET, _METHOD_POST = b"\x82", b"\x83"
-_SIZE = 10_240
+_BODY = b"x" * 10_240
 
 
 def _head(number: int, method: bytes, flags: int) -> bytes:
@@ -48,4 +48,4 @@ def get(number: int) -> bytes:
 
 def post(number: int) -> bytes:
     """POST / with a body of 10 KB, in one frame."""
-    return _head(number, _METHOD_POST, 0) + _frame(_DATA, _END_STREAM, 2 * number - 1, b"x" * _SIZE)
+    return _head(number, _METHOD_POST, 0) + _frame(_DATA, _END_STREAM, 2 * number - 1, _BODY)

@@ -36,7 +36,9 @@ TOO_LARGE = {413, 414, 431}
 LIMITS = RequestLimits(line=512, fields=16, field_bytes=2048, body=4096)
 
 # By name, since a compiled class has them in another way than one of Python.
-ATTRIBUTES = [name for name in dir(RequestHead) if not name.startswith("_")]
+ATTRIBUTES = [
+    name for name in dir(RequestHead) if name[0] != "_" and not callable(getattr(RequestHead, name))
+]
 
 #: Ticks that no connection outlives on which nothing comes any more: a body, and what a client gets to see the answer.
 LONGEST = 30

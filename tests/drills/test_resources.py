@@ -68,9 +68,12 @@ async def test_nginx_tmpfs_full(drill: Drill) -> None:
         await drill.answered()
         await drill.execute("nginx", FREE.format("/tmp"))
         await drill.answered()
-    # One connection may be closed with the answer on it.
     assert drill.lost.keys() == {"uploads"}
-    drill.each_is_named()
+    # nginx answers and closes while the client still sends, and some lose the connection before they have read the answer.
+    told = [record for record in drill.stack.log_records("nginx") if record.get("path") == "/upload"]
+    refused = [record for record in told if record["status"] == 500]
+    assert len(drill.lost["uploads"]) <= len(refused)
+    assert all(record["request_id"] for record in refused)
     assert not drill.watch.red, drill.watch.reasons
 
 

@@ -320,6 +320,20 @@ async def test_trailers_hints_and_what_a_connection_has_not() -> None:
     assert [(bytes(n), bytes(v)) for n, v in trailers.headers or ()] == [(b"grpc-status", b"0")]
 
 
+async def test_trailers_of_a_response_to_head_are_dropped() -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({**START, "trailers": True})
+        await send({"type": "http.response.body", "body": b"body"})
+        await send({"type": "http.response.trailers", "headers": [(b"grpc-status", b"0")]})
+
+    client = Client(make_service(app))
+    stream = client.request(method="HEAD")
+    await client.settle()
+    assert client.ended(stream)
+    assert client.data(stream) == b""
+    assert client.of(events.TrailersReceived, stream) == []
+
+
 async def test_pushed_response_is_made_by_the_application() -> None:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await send(START)
@@ -483,14 +497,20 @@ async def test_connection_with_a_stream_is_not_idle() -> None:
 
 
 async def test_settings_that_are_never_acknowledged() -> None:
-    service = make_service(echo)
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        await receive()
+
+    service = make_service(app)
     client = Client(service)
     client.transport.written.clear()
     client.request()
+    await turns()
     for _ in range(service.header_ticks):
         service.deadlines.advance()
     await turns()
     assert frame_head(8 + len(b"settings were not acknowledged"), 7, 0, 0) in bytes(client.transport.written)
+    assert service.active == 0
 
 
 async def test_header_block_that_does_not_go_on() -> None:

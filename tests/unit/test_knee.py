@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import os
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
@@ -180,6 +181,12 @@ def test_an_overload_that_is_not(made: dict[str, float], missed: str) -> None:
     assert missed in " ".join(one.what for one in found.verdicts() if not one.met)
 
 
+def test_where_nobody_is_served_nothing_is_in_time() -> None:
+    found = overload.judge(crowd(served=0), 100, PHASES, Limits(), 1.0)
+
+    assert "p99 of what is served meanwhile" in [one.what for one in found.verdicts() if not one.met]
+
+
 def test_a_refusal_without_a_word_of_when_is_missed() -> None:
     result = crowd()
     result.silent = 1
@@ -258,6 +265,11 @@ def test_a_process_that_was_replaced_and_probes_that_failed_are_told() -> None:
         "0.50% of 1000",
         "app has ended",
     ]
+
+
+def test_a_process_is_known_by_its_name() -> None:
+    assert soak.name(os.getpid()) == Path("/proc/self/comm").read_text().strip()
+    assert soak.name(2**22 + 1) in soak.PASSING
 
 
 def test_a_soak_is_drawn(tmp_path: Path) -> None:

@@ -166,11 +166,9 @@ class HttpCycle:
 
     async def gather(self, limit: int) -> bytes | None:
         """Wait for the request's body, which stays here for the application; None if it is above `limit`, or the client left."""
-        while not self.ended:
-            if self.state >= COMPLETE or self.bytes_in > limit:
-                return None
+        while not self.ended and self.state < COMPLETE and self.bytes_in <= limit:
             await self._wait()
-        return b"".join(self._body)
+        return b"".join(self._body) if self.state < COMPLETE and self.bytes_in <= limit else None
 
     # The application side.
 

@@ -495,9 +495,12 @@ class H1Connection:
         service = self._service
         if self._queue or not self._parser.idle or service.parting or service.http2 is None:
             return False
+        if service.requests == service.limit_requests:
+            return False  # it was counted, and would be again
         self._response.switch(head, [(b"upgrade", b"h2c")], ())
         self._leave()
         service.active -= 1
+        service.requests -= 1
         service.http2.take(service, self._transport).resume(head, body, settings)
         return True
 

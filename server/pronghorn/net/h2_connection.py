@@ -40,7 +40,17 @@ _NOTHING: Final = Nothing()
 class H2Connection(H2Life):
     """An asyncio protocol (by its methods, not by inheritance) and a `wire.h2.H2Sink`."""
 
-    __slots__ = ("_client", "_eager", "_template", "_tls", "_trusted", "_waiting", "body_limit", "encoder")
+    __slots__ = (
+        "_begun",
+        "_client",
+        "_eager",
+        "_template",
+        "_tls",
+        "_trusted",
+        "_waiting",
+        "body_limit",
+        "encoder",
+    )
 
     _template: ScopeTemplate
     _client: tuple[str, int] | None
@@ -52,7 +62,8 @@ class H2Connection(H2Life):
         self.body_limit = http2.limits.body
         self._trusted = False
         self._eager = _EAGER_REQUESTS
-        self._waiting: deque[H2Stream] = deque()  # to be answered in a later turn of the loop
+        self._begun: list[H2Stream] = []  # to be answered at the end of this read
+        self._waiting: deque[H2Stream] = deque()  # in a later turn of the loop
 
     # An asyncio protocol.
 
@@ -93,6 +104,12 @@ class H2Connection(H2Life):
         self._reading = True
         self._eager = _EAGER_REQUESTS
         wire.feed(data, now)
+        begun = self._begun
+        if begun:
+            self._begun = []
+            for stream in begun:
+                if not stream.closed:
+                    self._launch(stream)
         self._reading = False
         self._flush()
         if self._phase != CLOSED:
@@ -131,7 +148,11 @@ class H2Connection(H2Life):
     def on_ready(self, stream: Any) -> None:
         if self._eager and not self._waiting:
             self._eager -= 1
-            self._launch(stream)
+            if stream.remote_closed:
+                self._launch(stream)
+            else:
+                # What comes of its body in this read is there when the application asks, which then has not to wait.
+                self._begun.append(stream)
         else:
             self._launch_soon(stream)
 

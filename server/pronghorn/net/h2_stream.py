@@ -217,7 +217,7 @@ class H2Stream(Stream):
         if self.closed or self._missing:
             return
         wire = self._connection.wire
-        if trailers:
+        if trailers and not self._bodiless:
             wire.send_trailers(self, self._connection.encoder.bare(trailers))
         else:
             wire.send_data(self, b"", end=True)

@@ -206,11 +206,10 @@ class H2Wire(Control):
             raise ConnectionFault(STREAM_CLOSED, "HEADERS on a stream that is closed")
         try:
             head = self.builder.build(fields)
-        except Malformed as exc:
+        except Malformed as malformed:  # two names: a variable of compiled code has one type
             self._reach(number)
-            raise StreamFault(number, PROTOCOL_ERROR, str(exc)) from exc
+            raise StreamFault(number, PROTOCOL_ERROR, str(malformed)) from malformed
         except RequestError as error:
-            # A name of its own: compiled, a variable has the type that it was first given.
             if self._admit(number):
                 self._sink.on_refused(number, error, ended)
             return

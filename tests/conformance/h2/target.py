@@ -16,9 +16,9 @@ from pronghorn.net.first_bytes import FirstBytes
 from pronghorn.net.http2 import Http2
 from pronghorn.net.service import Service
 from pronghorn.wire.limits import RequestLimits
-from tests.conformance.h2 import golden
+from tests.conformance.h2 import goldens
 from tests.conformance.h2.app import app
-from tests.conformance.h2.golden import Golden
+from tests.conformance.h2.goldens import Golden
 from tests.conformance.pieces import cut
 from tests.support.h2_frames import PREFACE, Code, Reader, request, settings
 from tests.support.scripted import ScriptedTransport, make_service, turns
@@ -130,5 +130,5 @@ def h2(data: bytes, sizes: Sequence[int] = ()) -> None:
 
 def seeds() -> list[bytes]:
     """Where every fuzzer starts from: golden connections, and what others have found."""
-    found = [one.raw for one in golden.ALL if len(one.raw) < 4096]
+    found = [one.raw for one in goldens.ALL if len(one.raw) < 4096]
     return found + [path.read_bytes() for path in sorted(CORPUS.glob("*"))]

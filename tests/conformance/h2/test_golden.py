@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from tests.conformance.h2 import target
 from tests.conformance.h2.conftest import Subject
-from tests.conformance.h2.golden import ALL, Golden
+from tests.conformance.h2.goldens import ALL, Golden
 from tests.conformance.h2.table import CASES
 from tests.support.h2_frames import PREFACE, block, frame, head, literal
 from tests.support.h2_frames import settings as settings_frame

@@ -253,6 +253,7 @@ def test_applications_that_go_on_for_requests_taken_back(
             client.send(reset(client.request(b"/hang")))
         assert client.barrier()
         watch.serve()
+        subject.server.stdout.wait_for("hangs")  # its line may be on its way still
         hanging = sum("hangs" in line for line in subject.server.stdout.so_far())
         assert 1 <= hanging <= 100
 

@@ -119,16 +119,14 @@ class TestWebSocket:
         assert (told["code"], told["wasClean"], told["messages"]) == (1006, False, [])
 
     def test_one_that_is_left_ends_its_application(self, page: Browser, tls: Origin) -> None:
-        with (
-            tls.telling("app: received {'type': 'websocket.disconnect'"),
-            tls.telling("app: cleaned up"),
-        ):
+        """That of a frame which is taken out of the page: its stream is reset, without a word from the WebSocket."""
+        ended = "app: received {'type': 'websocket.disconnect', 'code': 1006"
+        with tls.telling(ended), tls.telling("app: cleaned up"):
             page.run(
                 """
-                return new Promise((resolve) => {
-                    const socket = new WebSocket(`wss://${location.host}/goodbye`);
-                    socket.onopen = () => resolve(true);
-                });
+                const frame = document.body.appendChild(document.createElement("iframe"));
+                const socket = new frame.contentWindow.WebSocket(`wss://${location.host}/goodbye`);
+                await new Promise((resolve) => { socket.onopen = resolve; });
+                frame.remove();
                 """
             )
-            page.leave()
