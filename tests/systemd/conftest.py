@@ -25,13 +25,21 @@ def _shown_on_failure(config: pytest.Config, machine: Machine) -> Iterator[Machi
     machines.remove(machine)
 
 
+@contextmanager
+def told(config: pytest.Config) -> Iterator[None]:
+    """What is made meanwhile goes past pytest's capturing, since minutes of silence look like a hang."""
+    capture = config.pluginmanager.getplugin("capturemanager")
+    if capture is None:
+        yield
+        return
+    with capture.global_and_fixture_disabled():
+        yield
+
+
 @pytest.fixture(scope="session")
 def machine_image(pytestconfig: pytest.Config) -> str:
-    """The image of a machine; made past pytest's capturing, since minutes of silence look like a hang."""
-    capture = pytestconfig.pluginmanager.getplugin("capturemanager")
-    if capture is None:
-        return image()
-    with capture.global_and_fixture_disabled():
+    """The image of a machine."""
+    with told(pytestconfig):
         return image()
 
 
