@@ -107,7 +107,7 @@ lock: $(READY) ## Renew requirements/*.txt from pyproject.toml (LOCK_ARGS=--upgr
 
 .PHONY: test
 test: $(READY) ## Run every kind of test, with a summary at the end
-	@$(BIN)/python scripts/test unit+conformance integration systemd drills
+	@$(BIN)/python scripts/test unit+conformance+systemd integration drills
 
 .PHONY: test-unit
 test-unit: $(READY) ## Run the unit tests

@@ -8,6 +8,10 @@ debian_codename() { (. /etc/os-release && printf '%s' "${VERSION_CODENAME:-}"); 
 is_older_debian() { (. /etc/os-release && ((${VERSION_ID:-99} < 12))); }
 is_root() { [[ $(id -u) == 0 ]]; }
 
+# alone COMMAND...: not beside another one of our scripts. apt fails at once where somebody else reads its lists, and tests of several
+# kinds install what they need at the same time.
+alone() { flock --timeout 900 /tmp/pronghorn-apt.lock "$@"; }
+
 # One line for each index apt knows: "repository-uri release file:line-of-its-source". apt itself parses sources.list
 # and the deb822 files, so we need not.
 _apt_sources() {
@@ -36,7 +40,7 @@ debian_keyring() {
 ensure_trixie_key() {
     [[ -e /usr/share/keyrings/debian-archive-trixie-stable.gpg ]] && return
     step "Updating debian-archive-keyring: it does not know trixie's key yet" \
-        sh -c 'apt-get update -q && apt-get install -y -q debian-archive-keyring'
+        alone sh -c 'apt-get update -q && apt-get install -y -q debian-archive-keyring'
     [[ -e /usr/share/keyrings/debian-archive-trixie-stable.gpg ]] ||
         fail "debian-archive-keyring has no key of trixie" "Update it from your mirror, then try again."
 }

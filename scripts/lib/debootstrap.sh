@@ -13,7 +13,7 @@ require_debootstrap() {
     is_root || fail "$1, and making an image with debootstrap needs root" "$2"
     is_debian || fail "$1, and this machine has no Debian mirror to make an image from" "$2"
     command -v debootstrap >/dev/null && return
-    step "Installing debootstrap" sh -c 'apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends debootstrap'
+    step "Installing debootstrap" alone sh -c 'apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends debootstrap'
 }
 
 # debootstrap of an older release may not have heard of a newer one; every Debian since trixie is made the way sid is.

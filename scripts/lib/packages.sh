@@ -2,7 +2,7 @@
 # Debian packages that a script cannot do without. Sourced after say.sh and debian.sh.
 
 # install_packages "what is missing" PACKAGE...: where root sits on Debian, installs them, saying so; elsewhere names
-# them, and ends the script. Another apt at work is waited for.
+# them, and ends the script.
 install_packages() {
     local missing=$1
     shift
@@ -11,7 +11,7 @@ install_packages() {
     fi
     say "$missing"
     step "Installing $* with apt-get" \
-        sh -c 'apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends \
+        alone sh -c 'apt-get update -q && DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends \
             -o DPkg::Lock::Timeout=300 "$@"' - "$@" ||
         fail "apt-get could not install $*" "Its own words are above."
 }

@@ -340,4 +340,4 @@ def test_a_certificate_file_that_is_missing(tmp_path: Path) -> None:
 def test_the_interpreter_that_runs_the_tests_is_the_one_that_serves(tmp_path: Path) -> None:
     source = "import sys\nasync def app(scope, receive, send):\n    raise SystemExit\nprint(sys.version, flush=True)\n"
     with serving(tmp_path, source, "--lifespan", "off") as server:
-        assert server.stdout.so_far()[0] == sys.version.splitlines()[0]
+        server.stdout.wait_for(sys.version.splitlines()[0])
