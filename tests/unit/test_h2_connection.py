@@ -552,16 +552,19 @@ async def test_peer_that_never_gives_a_window_loses_the_stream() -> None:
 
 
 async def test_silent_peer_is_asked_and_then_given_up() -> None:
-    service = make_service(large)
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        await receive()
+
+    service = make_service(app)
     client = Client(service, http2(ping_ticks=3))
+    client.request()
     await client.settle()
-    for _ in range(4):
+    for _ in range(12):
         service.deadlines.advance()
-    await client.settle()  # and it answers
-    for _ in range(2):
-        service.deadlines.advance()
-    assert not client.transport.closed
-    for _ in range(6):
+        await client.settle()  # and it answers, within the tick of the question
+        assert not client.transport.closed
+    for _ in range(8):
         service.deadlines.advance()
     assert client.transport.aborted
 

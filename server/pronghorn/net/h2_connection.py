@@ -101,6 +101,7 @@ class H2Connection(H2Life):
         service, wire = self.service, self.wire
         now = service.deadlines.now
         self._heard = now
+        self._pinged = False
         self._reading = True
         self._eager = _EAGER_REQUESTS
         wire.feed(data, now)

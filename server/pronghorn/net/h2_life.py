@@ -290,7 +290,6 @@ class H2Life:
         """Ask a peer that is silent whether it is there; false if it has not answered the last time."""
         ticks = self._http2.ping_ticks
         if ticks is None or now < self._heard + ticks:
-            self._pinged = False
             return True
         if self._pinged:
             self.service.meter.limit("http2_ping")
