@@ -38,6 +38,8 @@ async def test_worker_killed(drill: Drill) -> None:
             lambda: sum(one.held(nginx) for one in workers) >= before + WAITING // 2,
             "they are with the server",
         )
+        # So that nginx has idle connections to both, and may take one of the dead worker's for another attempt.
+        await asyncio.gather(*(client.get("/slow?seconds=0.1&number=0") for _ in range(WAITING)))
         victim = max(workers, key=lambda one: one.held(nginx))
         drill.begins()
         victim.signal(signal.SIGSTOP)

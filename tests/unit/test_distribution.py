@@ -41,10 +41,11 @@ def test_the_slots_differ_in_their_sockets_alone() -> None:
     assert blue == green
     assert sockets == ["/run/pronghorn/blue.sock", "/run/pronghorn/green.sock"]
     assert "ln -s blue.sock /run/pronghorn/app.sock" in DOCKERFILE
-    # Twice, so that what may be asked again is; and neither is ever shunned for what the other one did.
+    # Several times, so that what may be asked again is, at last on a new connection; and none is ever shunned for what another one did.
     servers = re.findall(r"^\s*server\s+([^;]+);", NGINX["upstream.conf"], re.MULTILINE)
-    places = " max_conns=${PLACES}"
-    assert servers == [f"unix:/run/pronghorn/app.sock max_fails=0{more}" for more in (places, places, "", "")]
+    link = "unix:/run/pronghorn/app.sock max_fails=0"
+    again = "unix:/./run/pronghorn/app.sock max_fails=0 max_conns=${BACKUP_PLACES} backup"
+    assert servers == 2 * [f"{link} max_conns=${{PLACES}}"] + [again, link, link]
 
 
 # ---- Connections ----------------------------------------------------------------------------------------------------

@@ -97,7 +97,8 @@ def test_every_setting_reaches_nginx(edge: Edge) -> None:
         "rate=7r/s;",
         "burst=8 nodelay;",
         "limit_conn underway 9;",
-        "server unix:/run/pronghorn/app.sock max_fails=0 max_conns=6;",
+        2 * "    server unix:/run/pronghorn/app.sock max_fails=0 max_conns=3;\n"
+        + "    server unix:/./run/pronghorn/app.sock max_fails=0 max_conns=5 backup;\n",
         "limit_conn requests_under_way 6;",
         "set_real_ip_from 192.0.2.1; set_real_ip_from 2001:db8::/32;",
         "192.0.2.1 1; 2001:db8::/32 1;",
@@ -132,6 +133,7 @@ def test_the_port_is_not_told_where_it_is_the_schemes_own_or_not_known(edge: Edg
         ("RATE_BURST", "-1"),
         ("CONNECTION_LIMIT", "many"),
         ("APP_REQUESTS", "-1"),
+        ("APP_REQUESTS", "2"),
         ("TRUSTED_PROXIES", "192.0.2.1 192.0.2.2"),
         ("TRUSTED_PROXIES", "10.0.0.0/33"),
         ("TRUSTED_PROXIES", "10.0.0.256"),
