@@ -144,6 +144,7 @@ async def test_what_is_framing_does_not_count(parser: str) -> None:
     app = Steps()
     service, transport = serve(app, parser)
     transport.feed(CHUNKS + b"0\r\n")
+    await turns()
     for _ in range(10):
         transport.feed(b"x: %b\r\n" % bytes(b"y" * PACE))
         pass_ticks(service, 7)

@@ -15,6 +15,7 @@ from h2.settings import SettingCodes
 
 from pronghorn.asgi.disconnect import ClientDisconnected
 from pronghorn.net.h2_connection import H2Connection
+from pronghorn.net.rounds import Rounds
 from pronghorn.types import Receive, Scope, Send
 from pronghorn.wire.h2_frames import frame_head
 from pronghorn.wire.limits import RequestLimits
@@ -241,7 +242,9 @@ async def test_reset_stream_is_a_disconnect_and_its_task_counts_until_it_is_done
     service = make_service(app)
     client = Client(service, http2(max_concurrent_streams=1))
     await client.settle()
-    client.h2.reset_stream(client.request())
+    asked = client.request()
+    await client.settle()
+    client.h2.reset_stream(asked)
     client.send()
     await client.settle()
     assert left.is_set()
@@ -253,6 +256,18 @@ async def test_reset_stream_is_a_disconnect_and_its_task_counts_until_it_is_done
     await client.settle()
     assert client.server.wire.others == 0
     assert service.observer.seen == [("/", 0, 0, 0)]  # type: ignore[attr-defined]
+
+
+async def test_request_that_is_reset_before_its_turn_costs_no_application() -> None:
+    service = make_service(echo)
+    service.rounds = Rounds(service.loop, eager=True)
+    client = Client(service)
+    await client.settle()
+    client.h2.reset_stream(client.request())
+    client.send()
+    await client.settle()
+    assert service.requests == service.active == client.server.wire.others == 0
+    assert not client.server.wire.streams
 
 
 async def test_response_ahead_of_the_request_s_end_tells_the_peer_to_stop() -> None:

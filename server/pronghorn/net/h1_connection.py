@@ -158,8 +158,10 @@ class H1Connection:
         if self._phase == _CLOSE:
             return
         self._parser.feed(data)
-        if self._active is not None or self._lost is not None:
-            self._advance()
+        if self._active is not None and not self._active.launched and not self._queue:
+            self._service.rounds.join(self)
+        elif self._active is not None or self._lost is not None:
+            self.advance()
         elif self._phase == _REQUEST and not self._parser.idle:
             # The deadline of a head counts from its first byte: a byte now and then does not prolong it.
             self._phase = _HEAD
@@ -169,6 +171,8 @@ class H1Connection:
         # The peer is done sending, and to an HTTP server that is the same as gone: returning None closes the
         # transport, and `connection_lost` tells the application.
         if self._phase != _CLOSE:
+            if self._active is not None and not self._active.launched:
+                self.advance()  # the end came with a request
             self._parser.feed_eof()
 
     def pause_writing(self) -> None:
@@ -180,7 +184,7 @@ class H1Connection:
         if self._phase != _CLOSE:
             self._schedule()
             if self._active is not None and not self._active.launched:
-                self._advance()
+                self.advance()
 
     # Inbound.
 
@@ -244,7 +248,7 @@ class H1Connection:
 
     # Taking requests one after the other.
 
-    def _advance(self) -> None:
+    def advance(self) -> None:
         """Start what can be started, and see to the deadline of what is being waited for."""
         if self._advancing or self._phase == _CLOSE:
             return
@@ -252,7 +256,7 @@ class H1Connection:
         budget = _EAGER_REQUESTS
         while (cycle := self._active) is not None and not cycle.launched and not self._writes.paused:
             if not budget:
-                self._service.loop.call_soon(self._advance)
+                self._service.loop.call_soon(self.advance)
                 break
             budget -= 1
             self._launch(cycle)
@@ -407,7 +411,7 @@ class H1Connection:
                 self._reads.hold(False)
             if not self._advancing:
                 # Not from inside the application, which has things of its own to finish first.
-                service.loop.call_soon(self._advance)
+                service.loop.call_soon(self.advance)
         elif not self._advancing:
             if self._lost is not None:
                 self._refuse(self._lost)
@@ -537,6 +541,8 @@ class H1Connection:
 
     def on_deadline(self) -> None:
         phase = self._phase
+        if phase <= _BODY and self._active is not None and not self._active.launched:
+            return  # what was waited for is there, and has its turn in this iteration of the loop
         if phase == _REQUEST:
             self._close(linger=False)
         elif phase == _HEAD:

@@ -106,11 +106,10 @@ class H2Connection(H2Life):
         self._eager = _EAGER_REQUESTS
         wire.feed(data, now)
         begun = self._begun
-        if begun:
-            self._begun = []
-            for stream in begun:
-                if not stream.closed:
-                    self._launch(stream)
+        if len(begun) == 1 and begun[0].remote_closed:
+            service.rounds.join(self)
+        elif begun:
+            self._launch_begun()
         self._reading = False
         self._flush()
         if self._phase != CLOSED:
@@ -149,11 +148,8 @@ class H2Connection(H2Life):
     def on_ready(self, stream: Any) -> None:
         if self._eager and not self._waiting:
             self._eager -= 1
-            if stream.remote_closed:
-                self._launch(stream)
-            else:
-                # What comes of its body in this read is there when the application asks, which then has not to wait.
-                self._begun.append(stream)
+            # What comes of its body in this read is there when the application asks, which then has not to wait.
+            self._begun.append(stream)
         else:
             self._launch_soon(stream)
 
@@ -215,17 +211,24 @@ class H2Connection(H2Life):
         if cycle.state == HELD:
             cycle.hold()
 
-    def _advance(self) -> None:
-        """Answer some of those that had to wait."""
+    def _launch_begun(self) -> None:
+        begun, self._begun = self._begun, []
+        for stream in begun:
+            if not stream.closed:
+                self._launch(stream)
+
+    def advance(self) -> None:
+        """Answer what the last read has brought, and some of those that had to wait."""
         waiting = self._waiting
         self._reading = True
+        self._launch_begun()
         for _ in range(min(_EAGER_REQUESTS, len(waiting))):
             stream = waiting.popleft()
             if not stream.closed:
                 self._launch(stream)
         self._reading = False
         if waiting:
-            self.service.loop.call_soon(self._advance)
+            self.service.loop.call_soon(self.advance)
         self._flush()
 
     def push(self, parent: H2Stream, path: str, headers: Headers) -> None:
@@ -270,7 +273,7 @@ class H2Connection(H2Life):
 
     def _launch_soon(self, stream: H2Stream) -> None:
         if not self._waiting:
-            self.service.loop.call_soon(self._advance)
+            self.service.loop.call_soon(self.advance)
         self._waiting.append(stream)
 
     def refuse(self, stream: H2Stream, error: RequestError) -> None:

@@ -22,6 +22,7 @@ from pronghorn.wire.ports import HttpParser, Inbound
 
 from .deadlines import Deadlines
 from .http2 import Http2
+from .rounds import Rounds
 from .ws_settings import WebSockets
 
 # More than a machine has addresses, as a rule: a wildcard socket may be reached at any of them.
@@ -149,6 +150,7 @@ class Service:
 
     #: What connections to one address, Unix socket or not, TLS or not, have in common in their scopes.
     template: Template = field(init=False)
+    rounds: Rounds = field(init=False)
 
     connections: set[Drainable] = field(default_factory=set)
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
@@ -170,6 +172,7 @@ class Service:
     succeeded: bool = False
 
     def __post_init__(self) -> None:
+        self.rounds = Rounds(self.loop)
         self.template = functools.lru_cache(_TEMPLATES)(self._template)
 
     def _template(self, server: Address, *, unix: bool, tls: bool) -> ScopeTemplate:
