@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
+from collections.abc import Callable
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -86,3 +90,51 @@ def test_receive_agrees_with_the_model(steps: list[str]) -> None:
         assert len(recorder.seen) <= 1
 
     asyncio.run(main())
+
+
+async def test_tasks_that_wait_are_told_together_and_cancelled_alone() -> None:
+    cycle, _, _ = make()
+    cycle.feed_end()
+    await cycle.receive()
+    first, second, third = (asyncio.ensure_future(cycle.receive()) for _ in range(3))
+    await turns()
+
+    second.cancel()
+    await turns()
+    assert (first.done(), second.cancelled(), third.done()) == (False, True, False)
+
+    cycle.disconnect()
+    await turns()
+    assert first.result() == third.result() == DISCONNECT
+
+
+async def test_who_looks_again_and_again_leaves_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[weakref.ref[asyncio.Future[None]]] = []
+    loop = asyncio.get_running_loop()
+    create = loop.create_future
+
+    def create_future() -> asyncio.Future[None]:
+        future = create()
+        made.append(weakref.ref(future))
+        return future
+
+    monkeypatch.setattr(loop, "create_future", create_future)
+    cycle, _, _ = make()
+    cycle.feed_end()
+    await cycle.receive()
+    for _ in range(20):
+        looking = asyncio.ensure_future(cycle.receive())
+        await turns()
+        looking.cancel()
+        await turns()
+    del looking
+    gc.collect()
+
+    assert len(made) == 20
+    assert not any(reference() for reference in made)
+    assert (await asyncio.gather(cycle.receive(), _soon(cycle.disconnect)))[0] == DISCONNECT
+
+
+async def _soon(call: Callable[[], None]) -> None:
+    await turns()
+    call()

@@ -58,7 +58,7 @@ class HttpCycle:
         "_headers",
         "_observer",
         "_trailers",
-        "_waiter",
+        "_waiters",
         "_writer",
         "bytes_in",
         "bytes_out",
@@ -106,7 +106,8 @@ class HttpCycle:
         self._trailers: list[Any] | None = None
         self._body: list[bytes] = []
         self._body_taken = False
-        self._waiter: asyncio.Future[None] | None = None
+        #: What tasks of the application wait for in `receive`, one as a rule; None if nobody does.
+        self._waiters: list[asyncio.Future[None]] | None = None
 
     def __repr__(self) -> str:
         state = ("idle", "held", "hinted", "open", "file", "trailing", "complete", "closed")[self.state]
@@ -124,13 +125,13 @@ class HttpCycle:
         self.bytes_in += len(data)
         self.head.expects_continue = False  # the client did not wait to be asked
         self._body.append(data)
-        if self._waiter is not None:
+        if self._waiters is not None:
             self._wake()
 
     def feed_end(self) -> None:
         """The request is complete."""
         self.ended = True
-        if self._waiter is not None:
+        if self._waiters is not None:
             self._wake()
 
     def disconnect(self) -> None:
@@ -138,7 +139,7 @@ class HttpCycle:
         if self.state < COMPLETE:
             self.state = CLOSED
             self._observer.response_complete(self)
-        if self._waiter is not None:
+        if self._waiters is not None:
             self._wake()
 
     @property
@@ -148,7 +149,7 @@ class HttpCycle:
 
     def hurry(self) -> None:
         """The server is going (`ResponseWriter.leaving`): tell an application that waits for the client to leave."""
-        if self._waiter is not None:
+        if self._waiters is not None:
             self._wake()
 
     def cut(self) -> None:
@@ -160,9 +161,11 @@ class HttpCycle:
         self.hurry()
 
     def _wake(self) -> None:
-        waiter, self._waiter = self._waiter, None
-        if waiter is not None and not waiter.done():
-            waiter.set_result(None)
+        waiters, self._waiters = self._waiters, None
+        if waiters is not None:
+            for waiter in waiters:
+                if not waiter.done():
+                    waiter.set_result(None)
 
     async def gather(self, limit: int) -> bytes | None:
         """Wait for the request's body, which stays here for the application; None if it is above `limit`, or the client left."""
@@ -223,11 +226,21 @@ class HttpCycle:
         return {"type": "http.request", "body": body, "more_body": not self.ended}
 
     async def _wait(self) -> None:
-        waiter = self._waiter
-        if waiter is None:
-            waiter = self._waiter = asyncio.get_running_loop().create_future()
-        # An application may wait in several tasks at once; cancelling one must not wake the others.
-        await asyncio.shield(waiter)
+        # A future for each: an application may wait in several tasks at once, and cancelling one must not wake the others.
+        waiter = asyncio.get_running_loop().create_future()
+        if self._waiters is None:
+            self._waiters = []
+        self._waiters.append(waiter)
+        try:
+            await waiter
+        except asyncio.CancelledError:
+            self._forget(waiter)
+            raise
+
+    def _forget(self, waiter: asyncio.Future[None]) -> None:
+        """Leave nothing behind: some applications look again and again whether the client is still there."""
+        if self._waiters is not None and waiter in self._waiters:
+            self._waiters.remove(waiter)
 
     async def send(self, message: Message) -> None:
         kind = message["type"]
@@ -318,7 +331,7 @@ class HttpCycle:
             # The application did not want it. The peer may send as much again, for the next request.
             writer.consumed(sum(map(len, self._body)))
             self._body = []
-        if self._waiter is not None:
+        if self._waiters is not None:
             self._wake()
 
     # Extensions.
