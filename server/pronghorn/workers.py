@@ -21,7 +21,7 @@ import tempfile
 import threading
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from logging.handlers import SysLogHandler
 from types import FrameType
 from typing import TYPE_CHECKING, Any, ClassVar, Final
@@ -53,6 +53,8 @@ if TYPE_CHECKING:
 _BEAT: Final = 1.0
 # Seconds for which an idle connection may bring one more request once its worker was told to go.
 _LINGER: Final = 1.0
+# Seconds after which all threads of an arbiter that was killed are gone.
+_ORPHANED: Final = 1.0
 
 
 class JsonLogger(Logger):  # type: ignore[misc]  # Gunicorn has no types
@@ -227,19 +229,28 @@ class PronghornWorker(Worker):  # type: ignore[misc]  # Gunicorn has no types
         die_with_parent()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """SIGTERM: finish what has begun. It comes from the kernel too, when the arbiter is gone."""
+        """SIGTERM: finish what has begun. It comes from the kernel too, when the arbiter is gone.
+
+        To be exact, when the thread of it is gone that has forked us: as long as another one is not, it is our parent yet.
+        """
         self.alive = False
         if self.ppid != os.getppid():
             self._orphaned()
+        else:
+            _later(_ORPHANED, self._look_for_parent)
         if self._server is not None:
             # Gunicorn has closed the listeners by now, so that all that can be put off is the end of open connections.
             self._server.retire(max(_LINGER, self._server.config.drain_delay))
+
+    def _look_for_parent(self) -> None:
+        if self.ppid != os.getppid():
+            self._orphaned()
 
     def _orphaned(self) -> None:
         """Nobody is left who would kill this worker if it did not end in time."""
         self.alive = False
         self.log.info("Parent changed, shutting down: %s", self)
-        _later(self.cfg.graceful_timeout, signal.SIGQUIT)
+        _later(self.cfg.graceful_timeout, os.kill, os.getpid(), signal.SIGQUIT)
 
     def handle_quit(self, sig: int, frame: FrameType | None) -> None:
         """SIGQUIT and SIGINT: go now, without the application's shutdown; out of a blocked loop as well."""
@@ -254,7 +265,7 @@ class PronghornWorker(Worker):  # type: ignore[misc]  # Gunicorn has no types
             # Out of what blocks the loop. If the loop goes on in spite of it, as uvloop may, it finds that it has to end.
             sys.exit(0)
         if first:
-            _later(2 * self._beat, sig)
+            _later(2 * self._beat, os.kill, os.getpid(), sig)
 
     def handle_abort(self, sig: int, frame: FrameType | None) -> None:
         """SIGABRT: nothing was heard of the loop for longer than `timeout`. Say where it is, and go."""
@@ -375,9 +386,9 @@ UvicornH11Worker = PronghornH11Worker
 UvicornH2CWorker = PronghornH2CWorker
 
 
-def _later(seconds: float, number: int) -> None:
-    """Send ourselves a signal, unless we have ended by then. A thread, since the loop may be what is stuck."""
-    timer = threading.Timer(seconds, os.kill, (os.getpid(), number))
+def _later(seconds: float, call: Callable[..., object], *arguments: object) -> None:
+    """Call this, unless we have ended by then. A thread, since the loop may be what is stuck."""
+    timer = threading.Timer(seconds, call, arguments)
     timer.daemon = True
     timer.start()
 

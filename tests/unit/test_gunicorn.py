@@ -232,10 +232,21 @@ def test_a_worker_ends_when_its_arbiter_is_gone(tmp_path: Path) -> None:
     with gunicorn(tmp_path, HELLO) as server:
         [worker] = workers(server)
         server.process.kill()
-        server.stderr.wait_for("Parent changed, shutting down")
         until(lambda: gone(worker))
     # Its own last word; what the arbiter's end makes of the streams may come after that.
     assert any("Finished server process" in one for one in messages(server))
+
+
+def test_a_worker_with_work_to_do_learns_that_its_arbiter_is_gone(tmp_path: Path) -> None:
+    """At once or, where a thread of the arbiter outlived the one that had forked, a second later; and then nobody else ends it."""
+    with gunicorn(tmp_path, WAITS, "--graceful-timeout", "2", shameful=True) as server:
+        [worker] = workers(server)
+        with server.connect() as client:
+            client.request("GET", "/wait")
+            server.stdout.wait_for("waits")
+            server.process.kill()
+            server.stderr.wait_for("Parent changed, shutting down")
+            until(lambda: gone(worker))
 
 
 def test_a_blocked_worker_ends_too(tmp_path: Path) -> None:

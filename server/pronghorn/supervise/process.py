@@ -120,6 +120,9 @@ class Preloader(Process):
         ours, theirs = Channel.pair()
         try:
             socket.send_fds(self.channel.sock, [b"fork"], [theirs.fileno(), *listeners])
+        except OSError:
+            ours.close()
+            raise
         finally:
             theirs.close()
         give_up = time.monotonic() + _FORK
@@ -213,6 +216,9 @@ def _spawn(listeners: Sequence[int], role: Role) -> tuple[int, Channel]:
             # A terminal's Ctrl+C is not to interrupt the imports, with a traceback from every worker; `child.begin` lets it in.
             setsigmask=[signal.SIGINT],
         )
+    except OSError:
+        ours.close()
+        raise
     finally:
         theirs.close()
     return pid, ours
