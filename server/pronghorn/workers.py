@@ -164,6 +164,7 @@ class PronghornWorker(Worker):  # type: ignore[misc]  # Gunicorn has no types
 
     CONFIG_KWARGS: ClassVar[dict[str, Any]] = {}
 
+    ppid: int
     tmp: Any
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -234,23 +235,22 @@ class PronghornWorker(Worker):  # type: ignore[misc]  # Gunicorn has no types
         To be exact, when the thread of it is gone that has forked us: as long as another one is not, it is our parent yet.
         """
         self.alive = False
-        if self.ppid != os.getppid():
-            self._orphaned()
-        else:
-            _later(_ORPHANED, self._look_for_parent)
+        if not self._orphaned():
+            _later(_ORPHANED, self._orphaned)
         if self._server is not None:
             # Gunicorn has closed the listeners by now, so that all that can be put off is the end of open connections.
             self._server.retire(max(_LINGER, self._server.config.drain_delay))
 
-    def _look_for_parent(self) -> None:
-        if self.ppid != os.getppid():
-            self._orphaned()
-
-    def _orphaned(self) -> None:
-        """Nobody is left who would kill this worker if it did not end in time."""
+    def _orphaned(self) -> bool:
+        """Whether the arbiter was found to be gone just now: nobody is left who would kill this worker if it did not end in time."""
+        parent = os.getppid()
+        if parent == self.ppid:
+            return False
+        self.ppid = parent  # once is enough
         self.alive = False
         self.log.info("Parent changed, shutting down: %s", self)
         _later(self.cfg.graceful_timeout, os.kill, os.getpid(), signal.SIGQUIT)
+        return True
 
     def handle_quit(self, sig: int, frame: FrameType | None) -> None:
         """SIGQUIT and SIGINT: go now, without the application's shutdown; out of a blocked loop as well."""
@@ -356,8 +356,7 @@ class PronghornWorker(Worker):  # type: ignore[misc]  # Gunicorn has no types
         while True:
             self._beaten = time.monotonic()
             self.notify()
-            if self.alive and self.ppid != os.getppid():  # where the kernel does not tell
-                self._orphaned()
+            if self.alive and self._orphaned():  # where the kernel does not tell
                 server.retire(_LINGER)
             await asyncio.sleep(self._beat)
 
