@@ -11,9 +11,9 @@ import json
 import re
 import socket
 import time
-from pathlib import Path
 from typing import Any
 
+from tests.support import kernel
 from tests.support.http_client import Client, Response
 from tests.support.process import PATIENCE, ServerProcess
 
@@ -70,11 +70,8 @@ class AdminListener:
 
     def process(self) -> int:
         """The pid of the process that serves it, of which there is one."""
-        tasks = [Path(f"/proc/{child}/cmdline") for child in _children(self.server.pid)]
-        found = [task for task in tasks if task.read_bytes().endswith(b"\0admin\0")]
+        found = [
+            child for child in kernel.children(self.server.pid) if kernel.command(child)[-1:] == ["admin"]
+        ]
         assert len(found) == 1, found
-        return int(found[0].parent.name)
-
-
-def _children(pid: int) -> list[str]:
-    return Path(f"/proc/{pid}/task/{pid}/children").read_text("ascii").split()
+        return found[0]

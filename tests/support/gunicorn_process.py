@@ -19,6 +19,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from tests.support import kernel
 from tests.support.process import ServerProcess, running
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -74,14 +75,7 @@ def gunicorn(
         finally:
             # Its workers notice within a second that it has gone, unless a test blocks them.
             for pid in workers(server):
-                if _is_ours(pid, server.pid):
-                    os.kill(pid, signal.SIGKILL)
-
-
-def _is_ours(pid: int, parent: int) -> bool:
-    """Whether it still is a child of that process: an id may have been given to somebody else."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text("ascii").rpartition(")")[2].split()
-    except OSError:
-        return False
-    return int(fields[1]) == parent
+                # An id may have been given to somebody else.
+                if kernel.parent(pid) == server.pid:
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(pid, signal.SIGKILL)

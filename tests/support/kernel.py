@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 _PROC = Path("/proc")
@@ -20,10 +21,29 @@ def _fields(pid: int) -> list[str]:
     return stat.rpartition(")")[2].split()
 
 
+def _processes() -> Iterator[tuple[int, list[str]]]:
+    for entry in _PROC.iterdir():
+        if entry.name.isdigit() and (fields := _fields(int(entry.name))):
+            yield int(entry.name), fields
+
+
+def state(pid: int) -> str:
+    """The letter of what the process does: T is stopped, Z has ended and its parent has not noticed; none if it is gone."""
+    fields = _fields(pid)
+    return fields[0] if fields else ""
+
+
+def command(pid: int) -> list[str]:
+    """The words that it was started with, or has given itself; none of a process that has ended."""
+    try:
+        return (_PROC / str(pid) / "cmdline").read_text().split("\0")[:-1]
+    except OSError:
+        return []
+
+
 def alive(pid: int) -> bool:
     """Whether the process runs; one that waits for its parent to notice its end does not."""
-    fields = _fields(pid)
-    return bool(fields) and fields[0] not in "ZX"
+    return state(pid) not in {"", "Z", "X"}
 
 
 def parent(pid: int) -> int:
@@ -32,26 +52,34 @@ def parent(pid: int) -> int:
     return int(fields[1]) if fields else 0
 
 
+def children(pid: int) -> set[int]:
+    """Of a process, ended ones that it has not noticed among them.
+
+    Asked of every process: the kernel's own list may leave out some while another ends.
+    """
+    return {child for child, fields in _processes() if int(fields[1]) == pid}
+
+
 def session(leader: int) -> dict[int, str]:
     """The processes of a session, which setsid(2) began, and the letter of what each does: Z is an ended one."""
-    found = {}
-    for entry in _PROC.iterdir():
-        if entry.name.isdigit() and (fields := _fields(int(entry.name))) and int(fields[3]) == leader:
-            found[int(entry.name)] = fields[0]
+    return {pid: fields[0] for pid, fields in _processes() if int(fields[3]) == leader}
+
+
+def descriptors(pid: int) -> list[str]:
+    """What the descriptors of a process lead to; none of a process that is gone."""
+    found = []
+    with contextlib.suppress(OSError):  # It ended meanwhile.
+        for descriptor in (_PROC / str(pid) / "fd").iterdir():
+            with contextlib.suppress(OSError):  # This one was closed meanwhile.
+                found.append(str(descriptor.readlink()))
     return found
 
 
 def clients(pid: int) -> set[int]:
     """The clients' ports of the IPv4 connections that a process holds: accepted ones, not those in a backlog."""
-    folder = _PROC / str(pid)
-    inodes = set()
-    with contextlib.suppress(OSError):  # It ended meanwhile.
-        for descriptor in (folder / "fd").iterdir():
-            with contextlib.suppress(OSError):  # This one was closed meanwhile.
-                if match := _INODE.fullmatch(str(descriptor.readlink())):
-                    inodes.add(match[1])
+    inodes = {match[1] for name in descriptors(pid) if (match := _INODE.fullmatch(name))}
     try:
-        lines = (folder / "net" / "tcp").read_text().splitlines()[1:]
+        lines = (_PROC / str(pid) / "net" / "tcp").read_text().splitlines()[1:]
     except OSError:
         return set()
     rows = map(str.split, lines)

@@ -23,7 +23,8 @@ import subprocess
 import sys
 import textwrap
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -81,6 +82,14 @@ class Lines:
     def so_far(self) -> list[str]:
         with self._changed:
             return list(self._lines)
+
+
+def until(true: Callable[[], object], what: str) -> None:
+    """Wait for something that has to come; an AssertionError says what did not."""
+    give_up = time.monotonic() + PATIENCE
+    while not true():
+        assert time.monotonic() < give_up, what
+        time.sleep(0.01)
 
 
 class ServerProcess:
@@ -149,6 +158,13 @@ class ServerProcess:
             client.request("GET", target)
             return client.response()
 
+    def serves(self) -> bool:
+        """Whether it answers with 200; where it cuts the connection instead, it does not."""
+        try:
+            return bool(self.get().status == 200)
+        except (OSError, AssertionError):
+            return False
+
     def send_signal(self, number: int) -> None:
         self.process.send_signal(number)
 
@@ -170,10 +186,6 @@ class ServerProcess:
         match = re.search(rf"^{what}:\s+(\d+) kB", status, re.MULTILINE)
         assert match is not None
         return int(match[1]) * 1024
-
-    def state(self) -> str:
-        """The kernel's letter for what the process does; T is stopped."""
-        return Path(f"/proc/{self.pid}/stat").read_text("ascii").rpartition(")")[2].split()[0]
 
     def kill(self) -> None:
         if self.process.poll() is None:

@@ -20,6 +20,7 @@ from scripts.bench.record import Record
 from scripts.bench.servers import SERVERS, BenchError, Running, Server, pinned
 from scripts.bench.turns import Contest, rotated
 from scripts.bench.workloads import WORKLOADS, Workload
+from tests.support import kernel
 
 # Turns of no length: a fake generator has nothing to wait for.
 SETUP = Setup(Path("python"), seconds=3.0, turn=1.0, warm_up=1.0)
@@ -324,16 +325,12 @@ def test_a_turn_ends_with_the_last_answer(tmp_path: Path, monkeypatch: pytest.Mo
         assert 0 < generator.active < 600
 
 
-def state(pid: int) -> str:
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-
-
 def test_a_generator_is_still_between_its_turns(generator: Generator, tmp_path: Path) -> None:
     while not (tmp_path / "began").exists():
         generator.turn(0.05)
     assert generator._process is not None
     os.waitid(os.P_PID, generator._process.pid, os.WSTOPPED | os.WNOWAIT)
-    assert state(generator._process.pid) == "T"
+    assert kernel.state(generator._process.pid) == "T"
     assert generator.finish() == 7
     assert generator._process.returncode == 0
 

@@ -11,7 +11,6 @@ import signal
 import socket
 import threading
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from websockets.exceptions import ConnectionClosed
@@ -23,6 +22,7 @@ from scripts.bench.load import WebSockets
 from scripts.bench.servers import BenchError
 from scripts.bench.websocket import WebSocket, connect, frame
 from scripts.bench.workloads import WORKLOADS, Workload
+from tests.support import kernel
 
 ANSWER = (
     b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n"
@@ -223,16 +223,12 @@ def test_thousands_come_from_several_addresses(server: Server) -> None:
 # ---- Its process ----------------------------------------------------------------------------------------------------
 
 
-def state(pid: int) -> str:
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-
-
 @pytest.mark.parametrize("workload", [WORKLOADS["ws"], WORKLOADS["ws16k"]], ids=lambda workload: workload.key)
 def test_nothing_is_sent_before_the_first_turn_and_all_is_counted(server: Server, workload: Workload) -> None:
     with contextlib.closing(WebSockets(server.port, workload, None, connections=4)) as generator:
         generator.open()
         assert generator._process is not None
-        assert state(generator._process.pid) == "T"
+        assert kernel.state(generator._process.pid) == "T"
         assert server.messages == 4  # One each, to see that it works.
         generator.turn(0.05)
         os.waitid(os.P_PID, generator._process.pid, os.WSTOPPED | os.WNOWAIT)

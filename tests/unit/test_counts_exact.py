@@ -6,7 +6,6 @@ import contextlib
 import os
 import signal
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Self
@@ -15,7 +14,7 @@ from pronghorn.observe import metrics
 from pronghorn.observe.reading import Reading
 from tests.support.gunicorn_process import gunicorn
 from tests.support.http_client import Client
-from tests.support.process import ServerProcess, serving
+from tests.support.process import ServerProcess, serving, until
 
 APP = """
 import asyncio
@@ -81,16 +80,11 @@ class Clients:
             self.answered += 1
         return response["connection"] != "close"
 
-    def wait(self, until: Callable[[], bool]) -> None:
+    def wait(self, true: Callable[[], bool]) -> None:
         """Until something is so, and some more answers have come."""
-        give_up = time.monotonic() + PATIENCE
-        while not until():
-            assert time.monotonic() < give_up
-            time.sleep(0.01)
+        until(true, "it never came")
         wanted = self.answered + SOME
-        while self.answered < wanted:
-            assert time.monotonic() < give_up
-            time.sleep(0.01)
+        until(lambda: self.answered >= wanted, "no more answers")
 
 
 def serving_pids(folder: Path) -> set[int]:

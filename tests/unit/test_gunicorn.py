@@ -7,14 +7,14 @@ import os
 import re
 import signal
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import httpx
 import pytest
 
 from tests.support.gunicorn_process import BOOTING, gunicorn, message, workers
-from tests.support.process import PATIENCE, ServerProcess
+from tests.support.kernel import alive
+from tests.support.process import PATIENCE, ServerProcess, until
 from tests.support.steady import Load, Steady
 
 HELLO = """
@@ -48,21 +48,6 @@ WAITS = """
 """
 #: Few enough for a busy machine, many enough that some are under way at any moment.
 LOAD = Load(kept=40, fresh=20, slow=4, uploads=4, slow_for=0.3)
-
-
-def until(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < end, "it never came"
-        time.sleep(0.02)
-
-
-def gone(pid: int) -> bool:
-    """Whether a process has ended, reaped or not."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text("ascii").rpartition(")")[2].split()[0] == "Z"
-    except OSError:
-        return True
 
 
 def messages(server: ServerProcess) -> list[str]:
@@ -232,7 +217,7 @@ def test_a_worker_ends_when_its_arbiter_is_gone(tmp_path: Path) -> None:
     with gunicorn(tmp_path, HELLO) as server:
         [worker] = workers(server)
         server.process.kill()
-        until(lambda: gone(worker))
+        until(lambda: not alive(worker), "it stays")
     # Its own last word; what the arbiter's end makes of the streams may come after that.
     assert any("Finished server process" in one for one in messages(server))
 
@@ -246,7 +231,7 @@ def test_a_worker_with_work_to_do_learns_that_its_arbiter_is_gone(tmp_path: Path
             server.stdout.wait_for("waits")
             server.process.kill()
             server.stderr.wait_for("Parent changed, shutting down")
-            until(lambda: gone(worker))
+            until(lambda: not alive(worker), "it stays")
 
 
 def test_a_blocked_worker_ends_too(tmp_path: Path) -> None:
@@ -256,7 +241,7 @@ def test_a_blocked_worker_ends_too(tmp_path: Path) -> None:
             client.request("GET", "/block")
             server.stdout.wait_for("blocks")
             server.process.kill()
-            until(lambda: gone(worker))
+            until(lambda: not alive(worker), "it stays")
 
 
 BROKEN = {
@@ -300,15 +285,19 @@ def test_hup_loads_the_application_anew_and_loses_nothing(tmp_path: Path) -> Non
 
         async def replaced() -> Steady:
             async with Steady(("127.0.0.1", server.port), LOAD) as steady:
-                await asyncio.sleep(0.5)
+
+                def all_answer() -> bool:
+                    return steady.counts().workers.keys() == set(workers(server))
+
+                await asyncio.to_thread(until, all_answer, "not both answer")
                 server.send_signal(signal.SIGHUP)
-                await asyncio.to_thread(until, lambda: all(map(gone, before)))
-                await asyncio.sleep(0.5)
+                await asyncio.to_thread(until, lambda: not any(map(alive, before)), "old ones stay")
+                await asyncio.to_thread(until, all_answer, "not both new ones answer")
             return steady
 
         counts = asyncio.run(replaced()).counts()
         assert counts.failed == 0, (str(counts), counts.failures)
-        assert set(counts.workers) == set(workers(server))
+        assert len(counts.workers) == 4
         assert server.stop() == 0
 
 
@@ -334,9 +323,9 @@ def test_ttin_and_ttou_change_the_number_of_workers(tmp_path: Path) -> None:
         server.send_signal(signal.SIGTTIN)
         server.running_on(2)
         first, second = workers(server)
-        assert not gone(first)
+        assert alive(first)
         server.send_signal(signal.SIGTTOU)
-        until(lambda: gone(first))
+        until(lambda: not alive(first), "it stays")
         assert server.get("/").text == str(second)
         assert server.stop() == 0
 
@@ -351,24 +340,24 @@ def test_usr2_starts_a_new_gunicorn_on_the_same_socket(tmp_path: Path) -> None:
         [new] = [pid for pid in workers(server) if pid != old]
         port = server.port
         assert server.stop() == 0
-        until(lambda: gone(old))
+        until(lambda: not alive(old), "it stays")
         assert server.get("/", port=port).text == str(new)
         os.kill(successor, signal.SIGTERM)
-        until(lambda: gone(successor))
+        until(lambda: not alive(successor), "it stays")
 
 
 def test_usr1_reopens_the_logs(tmp_path: Path) -> None:
     arguments = ("--access-logfile", "access.log", "--error-logfile", "error.log", "--log-level", "info")
     with gunicorn(tmp_path, HELLO, *arguments, ready=0, bind="unix:app.sock") as server:
         access, error = tmp_path / "access.log", tmp_path / "error.log"
-        until(lambda: error.exists() and "Pronghorn running on" in error.read_text())
+        until(lambda: error.exists() and "Pronghorn running on" in error.read_text(), "no start")
         get_over(tmp_path / "app.sock", "/first")
-        until(lambda: "/first" in access.read_text())
+        until(lambda: "/first" in access.read_text(), "no line")
         for log in (access, error):
             log.rename(log.with_suffix(".old"))
         server.send_signal(signal.SIGUSR1)
-        until(lambda: access.exists() and error.exists())
-        until(lambda: moved_on(tmp_path, access))
+        until(lambda: access.exists() and error.exists(), "not reopened")
+        until(lambda: moved_on(tmp_path, access), "no line in the new file")
         assert server.stop() == 0
         assert "Shutting down" in error.read_text()
         assert "/first" not in access.read_text()

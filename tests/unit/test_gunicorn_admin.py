@@ -14,10 +14,10 @@ import pytest
 
 from tests.support.admin import AdminListener
 from tests.support.gunicorn_process import gunicorn
-from tests.support.process import ServerProcess
+from tests.support.kernel import alive, children
+from tests.support.process import ServerProcess, until
 from tests.unit.test_gunicorn import HELLO, WAITS
 from tests.unit.test_gunicorn_conf import CONF
-from tests.unit.test_supervisor import alive, until
 
 
 @contextmanager
@@ -100,7 +100,6 @@ def test_a_port_in_use_is_one_line_that_names_the_option(tmp_path: Path) -> None
 def test_without_the_option_there_is_no_process_and_no_folder(tmp_path: Path) -> None:
     environ = {"PRONGHORN_PORT": "0", "WEB_CONCURRENCY": "1", "PRONGHORN_LOG_FORMAT": "text"}
     with gunicorn(tmp_path, HELLO, "--config", str(CONF), worker="", bind=None, environ=environ) as server:
-        children = Path(f"/proc/{server.pid}/task/{server.pid}/children").read_text().split()
-        assert children == [server.get().text]
+        assert children(server.pid) == {int(server.get().text)}
         assert server.stop() == 0
     assert not any("dmin" in line for line in server.stderr.all())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import re
@@ -10,16 +9,15 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from tests.support import kernel
 from tests.support.files_logged import APP, LOG_CONFIG
 from tests.support.gunicorn_process import gunicorn, workers
-from tests.support.process import PATIENCE, ServerProcess, running, serving
+from tests.support.process import PATIENCE, ServerProcess, running, serving, until
 
 ROOT = Path(__file__).resolve().parents[2]
 REQUESTS = 600
@@ -112,10 +110,7 @@ def test_no_line_is_lost_under_gunicorn(tmp_path: Path, logrotate: str) -> None:
 
         def reopened(_: int) -> None:
             # Gunicorn does not say so. A line that went to a file two rotations back would be compressed under its writer.
-            deadline = time.monotonic() + PATIENCE
-            while any(open_logs(pid) != ["access.log"] for pid in processes):
-                assert time.monotonic() < deadline, [open_logs(pid) for pid in processes]
-                time.sleep(0.01)
+            until(lambda: all(open_logs(pid) == ["access.log"] for pid in processes), "not reopened")
 
         config = shipped(tmp_path, f"kill -USR1 {server.pid}")
         all_of_them(rotate_under_load(logrotate, tmp_path, server, reopened, config))
@@ -123,10 +118,7 @@ def test_no_line_is_lost_under_gunicorn(tmp_path: Path, logrotate: str) -> None:
 
 def open_logs(pid: int) -> list[str]:
     """The names that the access logs of a process have now."""
-    names = []
-    for link in Path(f"/proc/{pid}/fd").iterdir():
-        with contextlib.suppress(FileNotFoundError):  # closed meanwhile
-            names.append(link.readlink().name)
+    names = [Path(leads_to).name for leads_to in kernel.descriptors(pid)]
     return [name for name in names if name.startswith("access.log")]
 
 
@@ -142,7 +134,7 @@ def test_copytruncate_keeps_a_redirected_stdout_in_use(tmp_path: Path, logrotate
     with running(tmp_path, words) as server:
         for target in ("/before", "/after"):
             assert server.get(target).text == "hello"
-            assert _until(lambda target=target: target in (tmp_path / "access.log").read_text())  # type: ignore[misc]
+            until(lambda target=target: target in (tmp_path / "access.log").read_text(), "no line")  # type: ignore[misc]
             if target == "/before":
                 (tmp_path / "rotate.conf").write_text(
                     f"{tmp_path}/access.log {{\n copytruncate\n rotate 2\n}}\n"
@@ -152,12 +144,3 @@ def test_copytruncate_keeps_a_redirected_stdout_in_use(tmp_path: Path, logrotate
         assert server.stop(signal.SIGTERM) == -signal.SIGTERM
     assert "/before" in (tmp_path / "access.log.1").read_text()
     assert (tmp_path / "access.log").read_text().startswith("INFO:"), "no hole before it"
-
-
-def _until(condition: Callable[[], Any]) -> bool:
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.02)
-    return True

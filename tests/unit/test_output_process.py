@@ -16,6 +16,7 @@ from typing import IO, Any
 
 import pytest
 
+from tests.support import kernel
 from tests.support.process import PATIENCE, command, environment, running, serving
 
 APP = """
@@ -112,11 +113,7 @@ def test_nobody_reads_stdout_and_stderr(tmp_path: Path, flags: tuple[str, ...]) 
 
 def memory(pid: int) -> int:
     """Resident bytes of a process and its children."""
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    total = 0
-    for one in (str(pid), *children):
-        total += int(Path(f"/proc/{one}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    return total
+    return sum(kernel.memory(one)[0] for one in (pid, *kernel.children(pid)))
 
 
 def test_both_readers_are_gone(tmp_path: Path) -> None:

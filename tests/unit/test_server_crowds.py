@@ -18,7 +18,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.process import PATIENCE, ServerProcess, serving
+from tests.support import kernel
+from tests.support.process import PATIENCE, ServerProcess, serving, until
 
 SERVED = ("--app-dir", str(Path(__file__).resolve().parent.parent / "support"), "--no-access-log")
 LOOPS = pytest.mark.parametrize("loop", ["uvloop", "asyncio"])
@@ -139,15 +140,12 @@ def idle_share(server: ServerProcess, seconds: float) -> float:
 
 
 def open_files(server: ServerProcess) -> int:
-    return len(os.listdir(f"/proc/{server.pid}/fd"))  # noqa: PTH208  # names are enough
+    return len(kernel.descriptors(server.pid))
 
 
-def settled(server: ServerProcess, files: int) -> bool:
-    """Whether the server has closed all that it opened since there were so many `files`; waits for it."""
-    end = time.monotonic() + PATIENCE
-    while open_files(server) > files and time.monotonic() < end:
-        time.sleep(0.05)
-    return open_files(server) <= files
+def settle(server: ServerProcess, files: int) -> None:
+    """Wait until the server has closed all that it opened since there were so many `files`."""
+    until(lambda: open_files(server) <= files, "some stay open")
 
 
 def slowest_of(server: ServerProcess, count: int) -> float:
@@ -201,7 +199,7 @@ def test_five_thousand_clients_of_one_byte_a_second(
         )
         assert slowest < PATIENCE / 3, "others are served meanwhile"
         assert each < 64 * KILOBYTE
-        assert settled(server, files)
+        settle(server, files)
         assert slowest_of(server, 50) < PATIENCE / 3
 
 
@@ -222,7 +220,7 @@ def test_ten_thousand_idle_clients_cost_memory_alone(tmp_path: Path, loop: str) 
             assert share < 0.05
             assert each < 64 * KILOBYTE
             assert server.get("/").text == "hello"
-        assert settled(server, files)
+        settle(server, files)
 
 
 @LOOPS
@@ -235,7 +233,7 @@ def test_connections_that_are_reset_leave_nothing_behind(tmp_path: Path, loop: s
             many = Crowd(server, 1_000)
             many.request()
             many.leave(reset=True)
-            assert settled(server, files)
+            settle(server, files)
             sizes.append(server.memory())
             assert server.get("/connections").text == "1", "the one that asks"
         figures(f"\nreset connections on {loop}, MiB after each thousand: {[size >> 20 for size in sizes]}")
@@ -258,7 +256,7 @@ def test_half_open_clients_turn_no_loop(tmp_path: Path, loop: str) -> None:
             figures(f"\n200 half-open clients on {loop}: {share:.2%} of a CPU")
             assert share < 0.25
             # Our end of each is still open, and the server's is not.
-            assert settled(server, files)
+            settle(server, files)
         assert server.get("/").text == "hello"
 
 
@@ -278,9 +276,4 @@ def test_out_of_descriptors_the_server_waits_and_does_not_spin(tmp_path: Path, l
             assert share < 0.25
             assert told < 200
         resource.prlimit(server.pid, resource.RLIMIT_NOFILE, (hard, hard))
-        end = time.monotonic() + PATIENCE
-        while time.monotonic() < end:
-            with contextlib.suppress(ConnectionError, AssertionError):
-                if server.get("/").status == 200:
-                    return
-        raise AssertionError("it did not recover")
+        until(server.serves, "it did not recover")

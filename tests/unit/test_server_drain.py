@@ -3,13 +3,13 @@
 import os
 import signal
 import socket
-import time
 from pathlib import Path
 
 import pytest
 
+from tests.support import kernel
 from tests.support.http_client import Client
-from tests.support.process import PATIENCE, ServerProcess, serving
+from tests.support.process import ServerProcess, serving, until
 
 SUPPORT = Path(__file__).resolve().parent.parent / "support"
 SERVED = ("--app-dir", str(SUPPORT))
@@ -42,10 +42,7 @@ def arguments(http: str, loop: str, kind: str, socket_path: Path) -> list[str]:
 def stopped(server: ServerProcess) -> None:
     """SIGSTOP the server and wait until it really is."""
     server.send_signal(signal.SIGSTOP)
-    deadline = time.monotonic() + PATIENCE
-    while server.state() != "T":
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
+    until(lambda: kernel.state(server.pid) == "T", "it goes on")
 
 
 @PAIRED

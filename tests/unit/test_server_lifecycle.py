@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import trustme
 
+from tests.support import kernel
 from tests.support.process import PATIENCE, command, running, serving
 
 SUPPORT = Path(__file__).resolve().parent.parent / "support"
@@ -160,9 +161,9 @@ def test_pid_1_ends_with_143_although_the_kernel_shields_it_from_sigterm(tmp_pat
     with running(tmp_path, words) as shell:
         assert "[1]" in shell.stderr.wait_for("Started server process")
         shell.running_on()
-        child = Path(f"/proc/{shell.pid}/task/{shell.pid}/children").read_text("ascii").split()[0]
+        (child,) = kernel.children(shell.pid)
         with socket.create_connection(("127.0.0.1", shell.port), PATIENCE):
-            os.kill(int(child), signal.SIGTERM)
+            os.kill(child, signal.SIGTERM)
             assert shell.wait() == 128 + signal.SIGTERM
         assert shell.messages()[-1] == "Finished server process [1]"
 

@@ -7,13 +7,13 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.support.process import PATIENCE, ServerProcess, command, running, serving
+from tests.support.kernel import alive, children
+from tests.support.process import PATIENCE, ServerProcess, command, running, serving, until
 from tests.support.service_manager import Manager
 
 APP = """\
@@ -43,14 +43,6 @@ WAYS = [("--workers", "2"), ("--workers", "2", "--preload"), ("--workers", "2", 
 PLAIN = WAYS[0]
 
 
-def until(true: Callable[[], object], what: str) -> None:
-    """Wait for something that has to come."""
-    give_up = time.monotonic() + PATIENCE
-    while not true():
-        assert time.monotonic() < give_up, what
-        time.sleep(0.02)
-
-
 def told(server: ServerProcess) -> tuple[int, int]:
     """Who answers, with code of which generation."""
     pid, generation = server.get().text.split()
@@ -67,21 +59,6 @@ def all_of(server: ServerProcess, count: int = 2) -> set[int]:
 
     until(enough, f"not {count} workers: {seen}")
     return seen
-
-
-def children(pid: int) -> set[int]:
-    return {
-        int(child)
-        for task in Path(f"/proc/{pid}/task").iterdir()
-        for child in (task / "children").read_text().split()
-    }
-
-
-def alive(pid: int) -> bool:
-    with suppress(ProcessLookupError):
-        os.kill(pid, 0)
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    return False
 
 
 def generation(folder: Path, number: int) -> None:
@@ -198,7 +175,7 @@ def test_hup_brings_new_code_one_after_the_other(tmp_path: Path, way: tuple[str,
 def children_and_theirs(pid: int) -> set[int]:
     """With --preload, workers are the children of a child."""
     mine = children(pid)
-    return mine.union(*(children(child) for child in mine if alive(child)))
+    return mine.union(*map(children, mine))
 
 
 @pytest.mark.parametrize("way", WAYS[:2], ids=" ".join)

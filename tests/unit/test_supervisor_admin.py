@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 
 from tests.support.admin import AdminListener
-from tests.support.process import ServerProcess, running, serving
-from tests.unit.test_supervisor import APP, PLAIN, WAYS, alive, all_of, generation, until
+from tests.support.kernel import alive
+from tests.support.process import ServerProcess, running, serving, until
+from tests.unit.test_supervisor import APP, PLAIN, WAYS, all_of, generation
 
 WAITS = """\
 import asyncio

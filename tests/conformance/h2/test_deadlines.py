@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
-import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from tests.conformance.h2.conftest import Subject, started
+from tests.support import kernel
 from tests.support.h2_frames import PREFACE, Code, Setting, block, continuation, head, headers, settings
-from tests.support.process import PATIENCE
+from tests.support.process import until
 
 
 @pytest.fixture(scope="module")
@@ -28,11 +26,7 @@ def hasty() -> Iterator[Subject]:
 
 def sockets(subject: Subject) -> set[str]:
     """The server's, each with a number that no other has."""
-    found = set()
-    for descriptor in Path(f"/proc/{subject.server.pid}/fd").iterdir():
-        with contextlib.suppress(FileNotFoundError):  # closed a moment ago
-            found.add(str(descriptor.readlink()))
-    return {name for name in found if name.startswith("socket:")}
+    return {name for name in kernel.descriptors(subject.server.pid) if name.startswith("socket:")}
 
 
 def test_half_a_preface(hasty: Subject) -> None:
@@ -127,10 +121,7 @@ def test_a_client_that_reads_nothing_at_all(hasty: Subject) -> None:
         ours = sockets(hasty) - before
         assert ours
         client.request(b"/size?50000000")
-        until = time.monotonic() + PATIENCE
-        while ours & sockets(hasty):
-            assert time.monotonic() < until
-            time.sleep(0.01)
+        until(lambda: not ours & sockets(hasty), "it goes on")
         client.cut = True
         client.end()
         assert not client.stream(1).ended

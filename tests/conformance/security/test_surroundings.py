@@ -6,9 +6,7 @@ import json
 import re
 import socket
 import struct
-import time
 from collections.abc import Callable
-from pathlib import Path
 from types import ModuleType
 
 import pytest
@@ -17,7 +15,8 @@ from pronghorn.middleware import forwarded
 from pronghorn.wire import chunked, h1_h11, h1_httptools, h1_request, h1_response, headers
 from tests.conformance.responses import read_responses
 from tests.conformance.security.conftest import NEXT, Subject
-from tests.support.process import PATIENCE
+from tests.support import kernel
+from tests.support.process import until
 
 # Logs (CVE-2020-7694).
 
@@ -99,16 +98,7 @@ def test_who_the_client_is(subject: Subject, fields: tuple[str, ...]) -> None:
 
 
 def descriptors(subject: Subject) -> int:
-    return len(list(Path(f"/proc/{subject.server.pid}/fd").iterdir()))
-
-
-def back_to(subject: Subject, count: int) -> bool:
-    until = time.monotonic() + PATIENCE
-    while descriptors(subject) > count:
-        if time.monotonic() > until:
-            return False
-        time.sleep(0.01)
-    return True
+    return len(kernel.descriptors(subject.server.pid))
 
 
 @pytest.mark.parametrize(
@@ -140,7 +130,7 @@ def test_a_peer_that_goes_leaves_nothing_behind(subject: Subject, sent: bytes, e
             assert all(one.status in {200, 400} for one in read_responses(raw))
     # Served in the order of their coming: when this one is answered, those above were taken in.
     assert subject.send(NEXT).startswith(b"HTTP/1.1 200 ")
-    assert back_to(subject, before)
+    until(lambda: descriptors(subject) <= before, "some stay open")
     for client in clients:
         client.sock.close()
 

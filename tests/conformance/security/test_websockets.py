@@ -5,14 +5,14 @@ from __future__ import annotations
 import contextlib
 import socket
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.conformance.ws_frames import ROWS, Row
-from tests.support.process import PATIENCE, ServerProcess, serving
+from tests.support import kernel
+from tests.support.process import PATIENCE, ServerProcess, serving, until
 from tests.support.ws import FIN, PING, PONG, WsClient, closing, deflated, frame, handshake, read_frames, text
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -151,10 +151,7 @@ def test_client_that_never_reads_is_dropped(server: ServerProcess) -> None:
 
 
 def test_nothing_is_left_of_those_who_vanish(server: ServerProcess) -> None:
-    def descriptors() -> int:
-        return len(list(Path(f"/proc/{server.pid}/fd").iterdir()))
-
-    before = descriptors()
+    before = len(kernel.descriptors(server.pid))
     for sent in (b"", text("x")[:5], frame(1, b"half"), frame(0x82, b"x" * 50_000)[:20_000]):
         clients = [opened(server) for _ in range(5)]
         for client in clients:
@@ -162,7 +159,4 @@ def test_nothing_is_left_of_those_who_vanish(server: ServerProcess) -> None:
             # With a reset, not with an end.
             client.client.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
             client.client.sock.close()
-    deadline = time.monotonic() + PATIENCE
-    while descriptors() > before:
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    until(lambda: len(kernel.descriptors(server.pid)) <= before, "some stay open")
