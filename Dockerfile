@@ -98,8 +98,9 @@ FROM dev AS test
 COPY tests/ /src/tests/
 CMD ["sh", "-c", "cd tests && exec python -m pytest -p no:cacheprovider -k 'not pid_1 and not the_docs' \
     conformance --ignore=conformance/autobahn --ignore=conformance/h2_clients \
-    unit/test_access*.py unit/test_chunked.py unit/test_cycle*.py unit/test_deadlines.py unit/test_h1*.py unit/test_health.py \
-    unit/test_lifespan.py unit/test_scripted.py unit/test_server*.py unit/test_waker.py unit/test_ws*.py"]
+    unit/test_access*.py unit/test_chunked.py unit/test_cycle*.py unit/test_deadlines.py unit/test_h1*.py unit/test_h2_connection.py \
+    unit/test_health.py unit/test_lifespan.py unit/test_rounds.py unit/test_scripted.py unit/test_server*.py unit/test_waker.py \
+    unit/test_ws*.py"]
 
 # Locust with the users of loadtest/, for the profile `loadtest` of docker-compose.yml. It stands beside what runs, and is no part of it.
 FROM tools AS locust
