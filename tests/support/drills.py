@@ -28,6 +28,7 @@ from pathlib import Path
 
 from tests.support import kernel
 from tests.support.drill_servers import MEMORY_LIMIT, WORKERS, Server
+from tests.support.process import until
 from tests.support.steady import Address, Counts, Failure, Fate, Load, Steady
 
 _APP = Path(__file__).with_name("drill_app.py")
@@ -35,6 +36,8 @@ _SHAMEFUL = re.compile(r"Traceback|never retrieved|was destroyed|Exception ignor
 
 #: Seconds until something that has to come about is taken never to: starts of several workers on a busy machine.
 PATIENCE = 30.0
+#: The same for the first start, without which there is no drill.
+START = 30.0
 #: Seconds without any answer that are an outage, far above what a busy machine makes of a moment.
 OUTAGE = 2.0
 #: Seconds that a new version which cannot start has to do harm.
@@ -97,6 +100,8 @@ class Run:
     def kill(self, pid: int) -> None:
         """SIGKILL, at a moment at which it is known what is inside."""
         os.kill(pid, signal.SIGSTOP)
+        # Until it has stopped it may accept one more.
+        until(lambda: kernel.state(pid) not in {"R", "S", "D"}, "it does not stop")
         self.inside |= kernel.clients(pid)
         os.kill(pid, signal.SIGKILL)
 
@@ -116,7 +121,7 @@ class Run:
     async def begin(self) -> None:
         """Until its workers serve; an AssertionError with what it said if they never do."""
         await self.expect(
-            "it serves", lambda: len(self.workers()) == WORKERS or self.process.poll() is not None
+            "it serves", lambda: len(self.workers()) == WORKERS or self.process.poll() is not None, START
         )
         if len(self.workers()) != WORKERS:
             raise AssertionError(f"{self.server.name} did not start:\n{self.log[-2000:]}")

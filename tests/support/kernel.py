@@ -86,6 +86,16 @@ def clients(pid: int) -> set[int]:
     return {int(row[2].rpartition(":")[2], 16) for row in rows if row[9] in inodes} - {0}
 
 
+def mapped(pid: int) -> set[Path]:
+    """The files that a process has mapped; none of one that has ended."""
+    try:
+        lines = (_PROC / str(pid) / "maps").read_text().splitlines()
+    except OSError:
+        return set()
+    # Address, permissions, offset, device and inode; then the path, if there is one.
+    return {Path(fields[5]) for line in lines if len(fields := line.split(maxsplit=5)) == 6}
+
+
 def memory(pid: int) -> tuple[int, int]:
     """Resident bytes, and of these its share of each page: what several processes have in common is divided by them (PSS)."""
     text = (_PROC / str(pid) / "smaps_rollup").read_text()

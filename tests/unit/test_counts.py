@@ -23,6 +23,7 @@ from pronghorn.observe.counts import Counts, code_class
 from pronghorn.observe.reading import Reading
 from pronghorn.observe.responses import ResponseCounts
 from tests.support.counted import Clock, exchange, observer, process
+from tests.support.process import until
 
 SECOND = 1_000_000_000
 
@@ -131,6 +132,8 @@ def Counted(folder: Path, **values: Any) -> Any:  # noqa: N802  # reads like the
         counts.close()
 
 
+# Threads of earlier tests may still read a pipe here; the child takes no lock of theirs.
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_a_forked_child_does_not_hold_the_number(tmp_path: Path) -> None:
     counts = Counts(tmp_path)
     context = multiprocessing.get_context("fork")
@@ -204,7 +207,8 @@ def test_what_a_killed_server_has_left_goes_when_the_next_one_starts() -> None:
     assert done.returncode == -signal.SIGKILL
     with contextlib.closing(slots.directory(None)), contextlib.closing(slots.directory(None)) as another:
         assert another.path.exists()
-        assert not Path(done.stdout.strip()).exists()
+        # Another server of this machine may be the next one, and be at it just now.
+        until(lambda: not Path(done.stdout.strip()).exists(), "it stays")
 
 
 def test_those_who_make_theirs_at_the_same_time_lose_none() -> None:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import socket
 import struct
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 
@@ -65,15 +66,21 @@ async def scripted(handler: Handler, path: Path | None = None) -> AsyncIterator[
         server.close()
 
 
-async def count(handler: Handler, load: Load, path: Path | None = None) -> Counts:
-    """What a load comes to that lasts until it has sent a few requests of each kind."""
+def a_few(counts: Counts) -> bool:
+    return counts.sent >= 12
+
+
+async def count(
+    handler: Handler, load: Load, enough: Callable[[Counts], bool] = a_few, *, path: Path | None = None
+) -> Counts:
+    """What a load comes to that lasts until it is enough: by default until it has sent a few requests of each kind."""
     async with scripted(handler, path) as address:
-        return await count_at(address, load)
+        return await count_at(address, load, enough)
 
 
-async def count_at(address: Address, load: Load) -> Counts:
-    async with Steady(address, load) as steady:
-        while steady.counts().sent < 12:  # noqa: ASYNC110 - a schedule tells nobody how far it is
+async def count_at(address: Address, load: Load, enough: Callable[[Counts], bool] = a_few) -> Counts:
+    async with Steady(address, load) as steady, asyncio.timeout(20):
+        while not enough(steady.counts()):  # noqa: ASYNC110 - a schedule tells nobody how far it is
             await asyncio.sleep(0.01)
     counts = steady.counts()
     assert counts.fates.total() == counts.sent == counts.answered + counts.failed
@@ -100,21 +107,25 @@ async def test_right_answers_are_counted(load: Load) -> None:
 
 
 async def test_a_unix_socket(socket_path: Path) -> None:
-    assert (await count(honest, Load(slow_for=0.01, upload_size=1000), socket_path)).failed == 0
+    assert (await count(honest, Load(slow_for=0.01, upload_size=1000), path=socket_path)).failed == 0
 
 
 async def test_kept_connections_are_reused_and_fresh_ones_are_not() -> None:
-    opened = 0
+    requests: Counter[object] = Counter()
 
     async def handler(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        nonlocal opened
-        opened += 1
-        await honest(reader, writer)
+        while body := await request(reader):
+            requests[writer] += 1
+            writer.write(answer(body))
 
-    kept = await count(handler, KEPT)
-    assert opened == KEPT.connections < kept.sent
-    opened = 0
-    assert (await count(handler, FRESH)).sent == opened
+    def reused() -> int:
+        return sum(number > 1 for number in requests.values())
+
+    # One more for a single request is opened where a third is due before the first has its answer, as on a busy machine.
+    assert (await count(handler, KEPT, lambda _: reused() == KEPT.connections)).failed == 0
+    assert reused() == KEPT.connections
+    requests.clear()
+    assert (await count(handler, FRESH)).sent == len(requests) == requests.total()
 
 
 async def test_a_connection_closed_between_two_requests_is_opened_anew() -> None:
@@ -122,9 +133,10 @@ async def test_a_connection_closed_between_two_requests_is_opened_anew() -> None
         writer.write(answer(await request(reader)))
         await writer.drain()
 
-    counts = await count(handler, Load(kept=50, fresh=0, slow=0, uploads=0, connections=1, timeout=20))
+    # So far apart that the end of the connection is seen before the next one is due.
+    load = Load(kept=2, fresh=0, slow=0, uploads=0, connections=1, timeout=20)
+    counts = await count(handler, load, lambda counts: counts.reopened > 0)
     assert counts.failed == 0
-    assert counts.reopened > 0
 
 
 async def test_connection_close_is_heeded() -> None:
@@ -147,8 +159,8 @@ def only(counts: Counts) -> Fate:
 
 
 @pytest.mark.parametrize("load", [KEPT, FRESH], ids=["kept", "fresh"])
-async def test_nobody_listens(load: Load, free_port: int) -> None:
-    counts = await count_at(("127.0.0.1", free_port), load)
+async def test_nobody_listens(load: Load, refusing: tuple[str, int]) -> None:
+    counts = await count_at(refusing, load)
     assert only(counts) is Fate.REFUSED
     assert {failure.why for failure in counts.failures} == {"ECONNREFUSED"}
 
@@ -189,7 +201,7 @@ async def test_a_reused_connection_that_ends_without_an_answer_has_its_own_name(
         if await request(reader) and abruptly:
             reset(writer)
 
-    counts = await count(handler, KEPT)
+    counts = await count(handler, KEPT, lambda counts: counts.failed > 0)
     assert set(counts.fates) == {Fate.ANSWERED, Fate.RETRIABLE}
     # Each failure knows its connection: the port, and who answered on it before.
     assert {failure.worker for failure in counts.failures} == {77}

@@ -74,10 +74,7 @@ class Reader(threading.Thread):
 def test_nobody_reads_stdout_and_stderr(tmp_path: Path, flags: tuple[str, ...]) -> None:
     count = 20_000
     (tmp_path / "main.py").write_text(textwrap.dedent(APP))
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    words = command("main:app", "--port", str(port), "--lifespan", "off", "--log-format", "json", *flags)
+    words = command("main:app", "--port", "0", "--lifespan", "off", "--log-format", "json", *flags)
     server = subprocess.Popen(
         words, cwd=tmp_path, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE
     )
@@ -85,9 +82,10 @@ def test_nobody_reads_stdout_and_stderr(tmp_path: Path, flags: tuple[str, ...]) 
         assert server.stdout is not None
         assert server.stderr is not None
         started = b""
-        while b"Pronghorn running on" not in started:  # and from here on nobody reads
+        running = re.compile(rb"Pronghorn running on http://127\.0\.0\.1:(\d+) ")
+        while not (told_port := running.search(started)):  # and from here on nobody reads
             started += os.read(server.stderr.fileno(), 4096)
-        with socket.create_connection(("127.0.0.1", port), PATIENCE) as sock:
+        with socket.create_connection(("127.0.0.1", int(told_port[1])), PATIENCE) as sock:
             ask(sock, count)
             before = memory(server.pid)
             ask(sock, count)

@@ -25,6 +25,8 @@ from pronghorn.supervise.watch_tree import Tree
 DELAY = 0.05
 #: Where one batch is the point: longer than the system may hold a test up between two steps.
 BURST = 0.5
+#: The same where there are hundreds of steps.
+LONG_BURST = 2.5
 #: Only a failing test waits for as long.
 PATIENCE = 20.0
 
@@ -162,7 +164,7 @@ def test_a_file_that_vanishes_and_comes_back_is_told_once(watching: Watch, folde
 
 
 def test_many_files_are_one_batch(watching: Watch, folder: Path) -> None:
-    watcher = watching(delay=BURST)
+    watcher = watching(delay=LONG_BURST)
     names = [f"many/d{number % 7}/m{number:03}.py" for number in range(300)]
     for name in names:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -294,6 +296,22 @@ def test_a_watched_folder_that_is_made_anew(watching: Watch, folder: Path) -> No
     expect(watcher, folder, "main.py")
 
 
+@pytest.mark.parametrize(
+    "away", [shutil.rmtree, lambda folder: folder.rename(folder.with_name("away"))], ids=["removed", "moved"]
+)
+def test_a_watched_folder_that_is_replaced_at_once(
+    watching: Watch, folder: Path, away: Callable[[Path], object]
+) -> None:
+    """Whoever is told of it finds a folder there, though another one than the kernel watches."""
+    watcher = watching()
+    away(folder)
+    folder.mkdir()
+    (folder / "other.py").touch()
+    expect(watcher, folder, "main.py", "other.py", "pkg/__init__.py", "pkg/module.py")
+    (folder / "main.py").touch()
+    expect(watcher, folder, "main.py")
+
+
 def test_a_folder_that_cannot_be_read_is_passed_over(
     watching: Watch, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -328,18 +346,17 @@ def test_a_busy_supervisor_misses_nothing(watching: Watch, folder: Path) -> None
 
 
 def test_the_end(watching: Watch, folder: Path) -> None:
-    before = threading.active_count()
     watcher = watching()
     end = watcher.fileno()
     assert end >= 0
     assert not os.get_inheritable(end)
-    assert threading.active_count() == before + 1
+    assert watcher._thread.is_alive()
     (folder / "main.py").write_text("new")
     assert ready(watcher)
     watcher.stop()
     watcher.stop()
     assert watcher.fileno() == -1
-    assert threading.active_count() == before
+    assert not watcher._thread.is_alive()
     assert [path.name for path in watcher.changes()] == ["main.py"]
     with pytest.raises(OSError, match="Bad file descriptor"):
         os.fstat(end)

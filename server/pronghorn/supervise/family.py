@@ -85,10 +85,10 @@ class Family:
                 if pid in self.workers:
                     self.workers[pid].exit_code = code
 
-    def forgive(self, seconds: float) -> None:
+    def forgive(self, seconds: float, now: float) -> None:
         """As many seconds have not counted for anybody."""
         for process in self._everybody().values():
-            process.heard += seconds
+            process.heard = min(now, process.heard + seconds)
 
     def last_words(self, process: Process) -> str | None:
         """The stack of a process whose event loop is stuck, as faulthandler writes it."""

@@ -54,9 +54,8 @@ from .watch import Watcher, name_files
 
 logger = logging.getLogger("pronghorn.error")
 
-#: Seconds between two looks at those who say nothing; and those between two looks that mean that we were stopped ourselves.
+#: Seconds between two looks at those who say nothing.
 _TICK: Final = 0.5
-_STOPPED: Final = 4 * _TICK
 
 
 class Supervisor:
@@ -189,9 +188,11 @@ class Supervisor:
 
     def _turn(self) -> None:
         now = time.monotonic()
-        if now - self._looked_at > _STOPPED:
-            # It was we who were stopped: a container that was paused, a machine that slept. Nobody is to blame for being silent.
-            self._family.forgive(now - self._looked_at)
+        late = now - self._looked_at - _TICK
+        if late > 0:
+            # It was we who did not run: a container that was paused, a machine that slept, or stood still for a moment. Nobody is to
+            # blame for being silent meanwhile.
+            self._family.forgive(late, now)
         if self.config.preload and not (self._stopping or self._fatal):
             if self._family.preloader is None and not self._family.preloading and now >= self._retry_at:
                 self._started(lambda: self._family.preload(self._generation))

@@ -14,6 +14,8 @@ from .watch_tree import Tree
 POLL_INTERVAL: Final = 0.25
 # Looking takes a tenth of one processor at the most: the pause is this many times what the look took.
 _REST: Final = 9
+# What WatchFiles calls a file or a folder that is gone.
+_DELETED: Final = 3
 # WatchFiles looks into its mailbox this often, and takes a pause as long for the end of a burst.
 _STEP_MS: Final = 50
 
@@ -87,8 +89,8 @@ class WatchFiles:
         if isinstance(told, str):  # "timeout" or "stop"
             return set()
         for root in self._roots:
-            if not os.path.isdir(root):  # noqa: PTH112  # a string is at hand
-                # Nor would the kernel watch another folder in its place.
+            # The kernel would not watch another folder in its place, and there may be one already.
+            if (_DELETED, root) in told or not os.path.isdir(root):  # noqa: PTH112  # a string is at hand
                 raise FileNotFoundError(f"the folder {root} is gone")
         return set().union(*(self._tree.heed(path) for _, path in told))
 
