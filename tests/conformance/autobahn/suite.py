@@ -100,15 +100,20 @@ class Run:
         server = {"agent": "server", "url": url}
         spec = {"outdir": "/run/autobahn/report", "servers": [server], "cases": list(cases)}
         (folder / "spec.json").write_text(json.dumps(spec), "utf-8")
-        command = [
-            *("docker", "run", "--rm", "--name", self.container, "--network", "host", "--init"),
+        create = [
+            *("docker", "create", "--rm", "--name", self.container, "--network", "host", "--init"),
             *("--user", f"{os.getuid()}:{os.getgid()}", "--volume", f"{folder}:/run/autobahn"),
             *(image, "timeout", str(int(limit))),
             *("wstest", "--mode", "fuzzingclient", "--spec", "/run/autobahn/spec.json"),
         ]
+        # By itself: an engine goes on creating for a client that has ended meanwhile, and nobody would remove what comes of it.
+        subprocess.run(create, stdin=subprocess.DEVNULL, capture_output=True, check=True)
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT
+                ["docker", "start", "--attach", self.container],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
             )
 
     def __repr__(self) -> str:
@@ -137,7 +142,7 @@ class Run:
     def end(self) -> None:
         """Ends the client if it still runs."""
         if self._process.poll() is None:
-            # Docker's own client first, which passes the signal on: after it, nobody creates the container any more.
+            # Docker's own client first, which passes the signal on: after it, nobody starts the container any more.
             self._process.terminate()
             with suppress(subprocess.TimeoutExpired):
                 self._process.wait(10)
