@@ -48,7 +48,8 @@ def put(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[int], Output]]:
     yield make
     monkeypatch.undo()
     for output, stream in made:
-        output._pieces.clear()
+        with output._lock:  # its thread may be writing
+            output._pieces.clear()
         output.close()
         with contextlib.suppress(OSError):
             stream.close()
