@@ -126,7 +126,7 @@ def test_a_worker_that_is_killed_is_replaced(gunicorn: Stack) -> None:
 @pytest.mark.usefixtures("whole_again")
 def test_requests_in_flight_finish_when_it_is_stopped(gunicorn: Stack) -> None:
     with gunicorn.client() as client, ThreadPoolExecutor(20) as threads:
-        slow = [threads.submit(client.get, f"/slow?seconds=4&number={number}") for number in range(20)]
+        slow = [threads.submit(client.get, f"/slow?seconds=6&number={number}") for number in range(20)]
         wait_until_in_flight(gunicorn, 20)
         gunicorn.run("stop", "app")
         finished: list[httpx.Response] = [request.result() for request in slow]

@@ -66,7 +66,7 @@ class Load:
 
 def test_requests_in_flight_finish_when_the_application_is_stopped(stack: Stack) -> None:
     with stack.client() as client, ThreadPoolExecutor(20) as threads:
-        slow = [threads.submit(client.get, f"/slow?seconds=3&number={number}") for number in range(20)]
+        slow = [threads.submit(client.get, f"/slow?seconds=5&number={number}") for number in range(20)]
         wait_until_in_flight(client, 20)
         stack.run("stop", "app")
         answers = [request.result() for request in slow]
