@@ -26,7 +26,7 @@ MARKER = b"GET /marker HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
 
 #: Seconds without a word after which nginx is taken to wait for the client. Who ends its half while nginx has only been slow gets no answer
 #: to what the application has seen: a client that has gone, to nginx.
-MOMENT = 5
+MOMENT = 10
 
 
 @pytest.fixture(scope="module")
