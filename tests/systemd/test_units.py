@@ -73,7 +73,7 @@ def test_the_first_request_starts_the_service(host: Machine) -> None:
         "inactive dead",
     )
     assert ask(host, "/?n=7").split()[1] == "7"
-    # One worker answers, and the service has started when both would.
+    # A worker answers a moment before systemd has heard that the service is ready.
     host.reaches("pronghorn.service", "active running")
     assert host.state("pronghorn.socket") == "active running"
 
