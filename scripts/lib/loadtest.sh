@@ -20,7 +20,7 @@ loadtest() {
         fail "the stack does not run" "Start it: make up APP=examples/shop. Load on another deployment: make loadtest URL=https://..."
     prepare
     step "Image of the generators" in_loadtest --progress plain build locust-master
-    docker image prune --force --filter label=org.opencontainers.image.title=pronghorn-loadtest >/dev/null
+    prune_images pronghorn-loadtest
     # Without the web UI nobody comes, so any port will do.
     if [[ ${LOADTEST_UI:-} != 1 ]]; then export LOADTEST_PORT=0; fi
     generators=yes

@@ -10,8 +10,8 @@ import pytest
 from tests.drills.drill import Drill
 
 HANGING = 30
-#: Longer than the 5 s that nginx waits here (tests/integration/nginx/proxy-timeouts.conf).
-SECONDS = 8
+#: Longer than the 10 s that nginx waits here (tests/integration/nginx/proxy-timeouts.conf).
+SECONDS = 14
 
 
 @pytest.mark.drill(

@@ -32,7 +32,7 @@ async def test_worker_killed(drill: Drill) -> None:
         workers, nginx = await _workers(drill), await asyncio.to_thread(inside.master, drill.stack)
         before = sum(one.held(nginx) for one in workers)
         under_way = [
-            asyncio.create_task(client.get(f"/slow?seconds=3&number={one}")) for one in range(WAITING)
+            asyncio.create_task(client.get(f"/slow?seconds=5&number={one}")) for one in range(WAITING)
         ]
         await drill.watch.until(
             lambda: sum(one.held(nginx) for one in workers) >= before + WAITING // 2,

@@ -29,6 +29,8 @@ UPLOAD = bytes(200_000)
 PAUSE = 0.01
 #: How often each kind of client is answered before and after.
 ENOUGH = 5
+#: What becomes of a request on a connection that the server is closing: it may be noticed while it is sent as well as afterwards.
+CLOSING = (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError)
 #: The server says of itself that it goes: RFC 6455, section 7.4.1.
 GOING_AWAY = 1001
 
@@ -129,7 +131,7 @@ class Load:
             async def ask(row: Row) -> None:
                 try:
                     answer = await client.get("/process")
-                except (httpx.RemoteProtocolError, httpx.ReadError):
+                except CLOSING:
                     row.asked_again += 1
                     answer = await client.get("/process")
                 served(answer)
@@ -213,9 +215,10 @@ class Returning(Load):
         opened: ClientConnection | None = None
 
         async def ask(row: Row) -> None:
+            """One that was opened a moment ago may be broken off, or told to go, as well as any other."""
             nonlocal opened
-            if opened is not None:
-                current, opened = opened, None
+            while True:
+                current, opened = opened or await self.enter(), None
                 try:
                     await self.say(current, row)
                 except ConnectionClosed as closed:
@@ -226,16 +229,16 @@ class Returning(Load):
                 else:
                     opened = current
                     return
-            try:
-                another = await connect(self.socket, ssl=self.trust)
-            except InvalidStatus as refused:
-                raise Refused(refused.response.status_code, refused.response.headers) from None
-            await self.say(another, row)
-            opened = another
 
         await self.repeat("websocket", ask)
         if opened is not None:
             await opened.close()
+
+    async def enter(self) -> ClientConnection:
+        try:
+            return await connect(self.socket, ssl=self.trust)
+        except InvalidStatus as refused:
+            raise Refused(refused.response.status_code, refused.response.headers) from None
 
     @staticmethod
     async def say(opened: ClientConnection, row: Row) -> None:

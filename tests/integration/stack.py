@@ -9,7 +9,6 @@ import json
 import os
 import secrets
 import shlex
-import socket
 import ssl
 import subprocess
 import time
@@ -20,6 +19,8 @@ from typing import Any, TypeVar
 
 import httpx
 from testcontainers.compose import DockerCompose
+
+from tests.support.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES = ["docker-compose.yml", "tests/integration/override.yml"]
@@ -162,15 +163,6 @@ class Stack:
             "networks": ("network", "ls", "--quiet", "--filter", label),
         }
         return {kind: docker(*listing).split() for kind, listing in listings.items()}
-
-
-def free_port() -> int:
-    """A port of loopback that nobody has, in TCP and in UDP."""
-    with socket.socket() as tcp, socket.socket(type=socket.SOCK_DGRAM) as udp:
-        tcp.bind(("127.0.0.1", 0))
-        port: int = tcp.getsockname()[1]
-        udp.bind(("127.0.0.1", port))
-        return port
 
 
 def until(found: Callable[[], Found], what: str, seconds: float = 60) -> Found:

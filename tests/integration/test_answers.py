@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from tests.integration.stack import Stack
+from tests.support.http_client import Client
 
 
 def test_the_application_sees_the_request_as_the_client_sent_it(client: httpx.Client) -> None:
@@ -88,10 +89,10 @@ def test_head_has_the_headers_and_no_body(client: httpx.Client) -> None:
 
 
 def test_many_requests_share_one_connection(stack: Stack) -> None:
-    with socket.create_connection(("127.0.0.1", stack.port), timeout=10) as connection:
+    with socket.create_connection(("127.0.0.1", stack.port), timeout=10) as opened:
+        connection = Client(opened)
         for _ in range(3):
-            connection.sendall(b"GET /process HTTP/1.1\r\nHost: localhost\r\n\r\n")
-            assert connection.recv(65536).startswith(b"HTTP/1.1 200 ")
+            assert connection.get("/process").status == 200
 
 
 def test_the_health_endpoint_is_the_servers_own(client: httpx.Client) -> None:

@@ -125,7 +125,8 @@ def test_who_comes_later_reads_what_was_said(both: tuple[Browser, Browser], chat
     until_both_have(both, "said before the page was loaded again")
     before = said(ann)
     enter(bob, chat, "Robert")
-    until(lambda: here(ann) == ["Ann", "Robert"], "Bob under his new name")
+    # Bob's page is told who is here together with what was said.
+    until(lambda: here(ann) == here(bob) == ["Ann", "Robert"], "Bob under his new name")
 
     assert said(bob) == before
 

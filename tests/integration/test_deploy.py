@@ -200,7 +200,8 @@ async def test_a_version_that_never_serves_is_not_noticed(
 async def test_a_version_that_dies_once_it_serves_is_taken_back(deployed: Deployed, table: Table) -> None:
     """What it was asked it has lost; the one before goes on as if nothing had been."""
     async with deployed.load() as rows:
-        done = await asyncio.to_thread(deployed.deploy, "dying")
+        # Long enough for nginx to ask there (keepalive_time), and for somebody to look while it is dead; it ends when that is seen.
+        done = await asyncio.to_thread(lambda: deployed.deploy("dying", DEPLOY_WATCH="20"))
         settled = {row.kind: len(row.failures) for row in rows}
     table.add("deploy of a version that is dying", rows)
     assert done.returncode == 1, done.stdout

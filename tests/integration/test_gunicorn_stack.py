@@ -13,6 +13,7 @@ import pytest
 
 from tests.integration.conftest import Built, shown_on_failure
 from tests.integration.stack import Stack, docker, new_name, project
+from tests.integration.test_hardening import OWNERS
 from tests.integration.test_logs import SHARED, line_of
 from tests.integration.test_stop import Load
 
@@ -89,10 +90,9 @@ def test_every_line_is_json(gunicorn: Stack) -> None:
 
 
 def test_it_is_as_confined(gunicorn: Stack) -> None:
-    owners = "for process in /proc/[0-9]*; do stat -c %u:%g $process 2>/dev/null || true; done | sort -u"
     writable = "for folder in / /app /opt /etc /usr /var; do touch $folder/probe 2>/dev/null && echo $folder; done; true"
 
-    assert gunicorn.execute("app", "sh", "-c", owners).split() == ["10001:10000"]
+    assert gunicorn.execute("app", "sh", "-c", OWNERS).split() == ["10001:10000"]
     assert gunicorn.execute("app", "sh", "-c", writable) == ""
     socket = gunicorn.execute("app", "stat", "-c", "%a %u:%g %F", "/run/pronghorn/blue.sock")
     assert socket.strip() == "660 10001:10000 socket"
@@ -126,7 +126,7 @@ def test_a_worker_that_is_killed_is_replaced(gunicorn: Stack) -> None:
 @pytest.mark.usefixtures("whole_again")
 def test_requests_in_flight_finish_when_it_is_stopped(gunicorn: Stack) -> None:
     with gunicorn.client() as client, ThreadPoolExecutor(20) as threads:
-        slow = [threads.submit(client.get, f"/slow?seconds=4&number={number}") for number in range(20)]
+        slow = [threads.submit(client.get, f"/slow?seconds=6&number={number}") for number in range(20)]
         wait_until_in_flight(gunicorn, 20)
         gunicorn.run("stop", "app")
         finished: list[httpx.Response] = [request.result() for request in slow]
@@ -138,7 +138,7 @@ def test_requests_in_flight_finish_when_it_is_stopped(gunicorn: Stack) -> None:
 
 
 def wait_until_in_flight(stack: Stack, number: int) -> None:
-    """Until the workers, each of which knows its own, have begun to serve so many requests; nginx waits 5 s for them here."""
+    """Until the workers, each of which knows its own, have begun to serve so many requests; nginx waits 10 s for them here."""
     seen: set[str] = set()
     for numbers in answers(stack, "/sleeping"):
         seen |= set(numbers)

@@ -10,6 +10,16 @@ from tests.integration.stack import Stack
 SERVICES = ["app", "nginx"]
 
 
+def each_process(command: str) -> str:
+    """A script that does this with each process of a container, but for one: what the engine starts in there, a health check or ourselves,
+    is runc for a moment, and root's, before it is what it should be. When a process has got another name it has another owner already."""
+    runc = 'case "$(cat $process/comm)" in runc*) continue ;; esac'
+    return f"for process in /proc/[0-9]*; do {runc}; {command} || true; done 2>/dev/null"
+
+
+OWNERS = f"{{ {each_process('stat -c %u:%g $process')}; }} | sort -u"
+
+
 def test_the_server_is_not_root(client: httpx.Client) -> None:
     told = client.get("/process").json()
 
@@ -18,9 +28,7 @@ def test_the_server_is_not_root(client: httpx.Client) -> None:
 
 @pytest.mark.parametrize(("service", "owner"), [("app", "10001:10000"), ("nginx", "10002:10000")])
 def test_no_process_is_root_s(stack: Stack, service: str, owner: str) -> None:
-    script = "for process in /proc/[0-9]*; do stat -c %u:%g $process 2>/dev/null || true; done | sort -u"
-
-    assert stack.execute(service, "sh", "-c", script).split() == [owner]
+    assert stack.execute(service, "sh", "-c", OWNERS).split() == [owner]
 
 
 @pytest.mark.parametrize("service", SERVICES)
@@ -123,7 +131,7 @@ def test_memory_and_processes_are_limited(stack: Stack, service: str) -> None:
 @pytest.mark.parametrize("service", SERVICES)
 def test_as_many_descriptors_as_configured(stack: Stack, service: str) -> None:
     """Of whatever serves: process 1 is the init."""
-    script = "cat /proc/[0-9]*/limits 2>/dev/null; true"
+    script = each_process("cat $process/limits")
     limits = stack.execute(service, "sh", "-c", script).splitlines()
 
     assert {tuple(line.split()[3:5]) for line in limits if line.startswith("Max open files")} == {

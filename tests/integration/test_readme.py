@@ -14,6 +14,7 @@ import pytest
 from tests.integration.conftest import Built
 from tests.integration.stack import docker, new_name
 from tests.readme import commands
+from tests.support.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -62,9 +63,9 @@ class Reader:
 
 
 @pytest.fixture
-def reader(images: Built, free_port: int, tmp_path: Path) -> Iterator[Reader]:
+def reader(images: Built, tmp_path: Path) -> Iterator[Reader]:
     """With an engine that answers, which is what `images` sees to."""
-    somebody = Reader(free_port, tmp_path)
+    somebody = Reader(free_port(), tmp_path)
     yield somebody
     somebody.types("make down")
     docker("image", "rm", "--force", *somebody.images, check=False)

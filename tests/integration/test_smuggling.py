@@ -24,6 +24,10 @@ from tests.integration.stack import Stack
 NO_HEAD = b"HTTP/1.1 404 Not Found\r\nX-Seen: yes\r\nContent-Length: %d\r\n\r\n"
 MARKER = b"GET /marker HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
 
+#: Seconds without a word after which nginx is taken to wait for the client. Who ends its half while nginx has only been slow gets no answer
+#: to what the application has seen: a client that has gone, to nginx.
+MOMENT = 10
+
 
 @pytest.fixture(scope="module")
 def port(stack: Stack) -> int:
@@ -47,7 +51,7 @@ def converse(port: int, data: bytes, *, eof: bool) -> bytes:
             connection.sendall(data)
             if eof:
                 connection.shutdown(socket.SHUT_WR)
-            connection.settimeout(2)
+            connection.settimeout(MOMENT)
             while piece := _receive(connection):
                 answered.append(piece)
         except ConnectionError:
@@ -60,6 +64,7 @@ def _receive(connection: socket.socket) -> bytes:
         return connection.recv(65536)
     except TimeoutError:
         connection.shutdown(socket.SHUT_WR)
+        connection.settimeout(30)
         return connection.recv(65536)
 
 

@@ -24,6 +24,7 @@ from selenium.webdriver.common.keys import Keys
 from tests.integration.browser import Browser, browser
 from tests.integration.stack import ROOT, until
 from tests.support.admin import FREE, AdminListener
+from tests.support.ports import free_port
 from tests.support.process import ServerProcess, serving
 from tests.support.status_page import NOW, Canned, canned, samples, status, worker
 
@@ -448,9 +449,9 @@ def test_the_table_is_sorted_with_the_keyboard(page: Browser, server: Canned) ->
 
 def test_a_server_that_is_gone_and_back(chromium: Browser, tmp_path: Path) -> None:
     Canned(tmp_path).says(status(interval=0.5))
-    with canned(tmp_path) as running:
-        url = running.url
-        chromium.open(url)
+    port = free_port()
+    with canned(tmp_path, port) as running:
+        chromium.open(running.url)
         until_titled(chromium, "All is well")
         before = drawn(chromium)
     until_titled(chromium, "No answer")
@@ -460,10 +461,11 @@ def test_a_server_that_is_gone_and_back(chromium: Browser, tmp_path: Path) -> No
     assert chromium.texts("#pulse") == ["Asking again"]
     assert drawn(chromium) == before
 
-    with canned(tmp_path, port=int(url.rsplit(":", 1)[1].strip("/"))):
+    with canned(tmp_path, port):
         until_titled(chromium, "All is well")
         assert chromium.texts("#reasons li") == []
-        assert all("ERR_CONNECTION_REFUSED" in complaint for complaint in chromium.complaints())
+        # Refused; or, where the server was killed while it answered, whatever that looks like.
+        assert all("net::ERR_" in complaint for complaint in chromium.complaints())
         chromium.leave()
 
 
@@ -548,8 +550,9 @@ def test_the_real_server(chromium: Browser, tmp_path: Path) -> None:
             until(lambda: numbers(chromium, "Latency").get("p99", NOTHING) != NOTHING, "requests on the page")
             assert chromium.run("return document.querySelector('#verdict').dataset.kind") in {"ok", "warn"}
             assert chromium.texts("#app, #facts dd")[::3] == ["main:app", str(server.pid)]
-            assert column(chromium, "state") == ["ready", "ready"]
-            assert numbers(chromium, "Requests")["4xx"] not in {NOTHING, "0/s"}
+            until(lambda: column(chromium, "state") == ["ready", "ready"], "both workers")
+            # A busy machine may leave one sample without any request.
+            until(lambda: numbers(chromium, "Requests")["4xx"] not in {NOTHING, "0/s"}, "those for nothing")
             assert numbers(chromium, "Requests")["5xx"] == "0/s"
 
             victim = int(column(chromium, "pid")[0])

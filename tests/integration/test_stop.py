@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from tests.integration.conftest import Built
-from tests.integration.stack import Stack, new_name, project
+from tests.integration.stack import Stack, new_name, project, until
 
 pytestmark = pytest.mark.usefixtures("whole_again")
 
@@ -66,7 +66,7 @@ class Load:
 
 def test_requests_in_flight_finish_when_the_application_is_stopped(stack: Stack) -> None:
     with stack.client() as client, ThreadPoolExecutor(20) as threads:
-        slow = [threads.submit(client.get, f"/slow?seconds=3&number={number}") for number in range(20)]
+        slow = [threads.submit(client.get, f"/slow?seconds=5&number={number}") for number in range(20)]
         wait_until_in_flight(client, 20)
         stack.run("stop", "app")
         answers = [request.result() for request in slow]
@@ -79,10 +79,9 @@ def test_requests_in_flight_finish_when_the_application_is_stopped(stack: Stack)
 
 def wait_until_in_flight(client: httpx.Client, number: int) -> None:
     """Until the application has begun to serve so many requests."""
-    for _ in range(500):
-        if len(client.get("/sleeping").json()) == number:
-            return
-    raise AssertionError(f"{number} requests never were in flight at the same time")
+    until(
+        lambda: len(client.get("/sleeping").json()) == number, f"{number} requests in flight at the same time"
+    )
 
 
 def test_load_meets_whole_answers_or_a_502_while_the_application_restarts(stack: Stack) -> None:

@@ -1,7 +1,7 @@
 """WebSockets through the shipped stack: the handshake, silence, crowds, a reload of nginx, the end of the application.
 
 What is longer than an ordinary timeout is shown by nginx itself: an ordinary request that the application never answers gets its 504
-(after 5 s here, see override.yml), and the sockets, which were as silent for as long, are still there.
+(after 10 s here, see override.yml), and the sockets, which were as silent for as long, are still there.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def address(stack: Stack, path: str) -> str:
 def outlast_ordinary_timeout(stack: Stack) -> None:
     """Returns when nginx has given up an ordinary request."""
     with stack.client(timeout=60) as client:
-        assert client.get("/slow?seconds=8").status_code == 504
+        assert client.get("/slow?seconds=14").status_code == 504
 
 
 # ---- The handshake --------------------------------------------------------------------------------------------------
@@ -108,7 +108,7 @@ def test_no_other_upgrade_reaches_the_server(client: httpx.Client, method: str, 
 async def test_silence_ends_requests_and_no_socket(stack: Stack) -> None:
     """One that was open before, and one whose application takes longer to accept it than a request may last."""
     async with connect(address(stack, "/echo")) as socket:
-        slow = asyncio.create_task(gather([first_echo(address(stack, "/echo?seconds=7"))]))
+        slow = asyncio.create_task(gather([first_echo(address(stack, "/echo?seconds=12"))]))
         await asyncio.to_thread(outlast_ordinary_timeout, stack)
         assert await echoes([socket], "still here") == {"still here"}
         assert await slow == ["late"]

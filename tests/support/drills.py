@@ -28,6 +28,7 @@ from pathlib import Path
 
 from tests.support import kernel
 from tests.support.drill_servers import MEMORY_LIMIT, WORKERS, Server
+from tests.support.ports import free_port
 from tests.support.process import until
 from tests.support.steady import Address, Counts, Failure, Fate, Load, Steady
 
@@ -386,7 +387,7 @@ async def _stop(run: Run, drill: Drill) -> None:
     if not hanging:
         # Helpers of multiprocessing notice a moment later.
         await run.expect(
-            "nothing is left behind", lambda: not any(map(kernel.alive, kernel.session(run.process.pid))), 3
+            "nothing is left behind", lambda: not any(map(kernel.alive, kernel.session(run.process.pid))), 10
         )
     if run.server.ours and not drill.raises and (match := _SHAMEFUL.search(run.log)):
         run.problems.append(f"its log has: {match[0]}")
@@ -415,7 +416,7 @@ def started(
             "DRILL_FOLDER": str(folder / "workers"),
         }
         environment.pop("WEB_CONCURRENCY", None)
-        address: Address = folder / "app.sock" if server.unix else ("127.0.0.1", _free_port())
+        address: Address = folder / "app.sock" if server.unix else ("127.0.0.1", free_port())
         log = stack.enter_context((folder / "log").open("wb"))
         process = subprocess.Popen(
             # It is told to go when we are killed ourselves.
@@ -440,10 +441,3 @@ def started(
                         os.kill(pid, signal.SIGKILL)
                 time.sleep(0.01)
             process.wait()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

@@ -163,7 +163,9 @@ def booted(machine_image: str, network: str = "none") -> Iterator[Machine]:
     try:
         machine = Machine(name)
         until(
-            lambda: machine.attempt("systemctl", "is-system-running").output.strip() == "running", "it boots"
+            lambda: machine.attempt("systemctl", "is-system-running").output.strip() == "running",
+            "it boots",
+            180,
         )
         yield machine
     finally:

@@ -169,8 +169,14 @@ def test_the_command_is_compiled_and_nothing_of_pip_is_left(host: Machine) -> No
 
 def test_one_id_joins_the_answer_nginx_and_the_journal(host: Machine) -> None:
     chosen = field(ask(host), "x-request-id")
-    lines = host.read("/var/log/nginx/pronghorn.access.log").splitlines()
-    assert [json.loads(line)["status"] for line in lines if json.loads(line)["request_id"] == chosen] == [200]
+
+    def written() -> list[int]:
+        """nginx logs a request when it is over, which the client may know before."""
+        log = host.read("/var/log/nginx/pronghorn.access.log").rpartition("\n")[0]
+        lines = [json.loads(line) for line in log.splitlines()]
+        return [line["status"] for line in lines if line["request_id"] == chosen]
+
+    assert until(written, "the line of the request in nginx' log") == [200]
     until(lambda: host.journal(f"REQUEST_ID={chosen}"), "the line of the request in the journal")
 
 

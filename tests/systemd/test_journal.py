@@ -33,6 +33,7 @@ def found(machine: Machine, *filters: str, enough: Callable[[Records], bool] = b
     return until(
         lambda: [*machine.journal(*filters)] if enough(machine.journal(*filters)) else [],
         f"records {filters}",
+        180,
     )
 
 

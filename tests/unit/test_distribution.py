@@ -313,6 +313,17 @@ def test_an_engine_that_answers_is_left_alone(tmp_path: Path) -> None:
     assert not (tmp_path / "state").exists()
 
 
+def test_a_build_is_none_the_worse_where_somebody_else_prunes(tmp_path: Path) -> None:
+    """The engine does that once at a time."""
+    refused = "a prune operation is already running"
+    fake(tmp_path, "docker", f'case "$*" in "image prune"*) echo "{refused}" >&2; exit 1 ;; esac')
+    images = dict.fromkeys(("PYTHON_IMAGE", "PYTHON_BUILD_IMAGE", "NGINX_IMAGE"), "registry.example/own")
+    done = run(tmp_path, "scripts/stack", "build", **images)
+
+    assert done.returncode == 0, done.stderr
+    assert refused not in done.stderr
+
+
 def test_without_root_the_missing_parts_are_named(tmp_path: Path) -> None:
     fake(tmp_path, "docker", "exit 1")
     fake(tmp_path, "id", "echo 1000")
