@@ -1,11 +1,10 @@
-"""What tests of every kind share: free ports, short socket paths, and how hypothesis runs here."""
+"""What tests of every kind share: short socket paths, and how hypothesis runs here."""
 
 from __future__ import annotations
 
 import signal
-import socket
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -27,29 +26,6 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 def repository() -> Path:
     """The root of the checkout."""
     return REPOSITORY
-
-
-@pytest.fixture(scope="session")
-def make_port() -> Callable[[], int]:
-    """A function that returns a TCP port of the loopback interface which nobody listens on, another one each time."""
-    given: set[int] = set()
-
-    def port() -> int:
-        while True:
-            with socket.socket() as probe:
-                probe.bind(("127.0.0.1", 0))
-                number: int = probe.getsockname()[1]
-            if number not in given:
-                given.add(number)
-                return number
-
-    return port
-
-
-@pytest.fixture
-def free_port(make_port: Callable[[], int]) -> int:
-    """One free TCP port."""
-    return make_port()
 
 
 @pytest.fixture

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.ports import free_port
+
 
 @pytest.fixture(autouse=True)
 def clean(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -169,9 +171,13 @@ def test_the_exit_code_after_a_signal(command: Start, number: signal.Signals, co
 
 
 def test_healthcheck_over_tcp_and_over_a_unix_socket(
-    command: Start, free_port: int, socket_path: Path, tmp_path: Path
+    command: Start, socket_path: Path, tmp_path: Path
 ) -> None:
-    tcp = {"PRONGHORN_PORT": str(free_port), "PRONGHORN_HEALTH_PATH": "/healthz", "PRONGHORN_HOST": "0.0.0.0"}
+    tcp = {
+        "PRONGHORN_PORT": str(free_port()),
+        "PRONGHORN_HEALTH_PATH": "/healthz",
+        "PRONGHORN_HOST": "0.0.0.0",
+    }
     unix = {"PRONGHORN_UDS": str(socket_path), "PRONGHORN_HEALTH_PATH": "/healthz"}
     for environ in (tcp, unix):
         code, out, err = ended(command("healthcheck", **environ))

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import gevent
@@ -18,6 +18,7 @@ import trustme
 
 from loadtest.generator import Strain
 from tests.support import kernel
+from tests.support.ports import free_port
 from tests.support.process import Lines, ServerProcess, environment, serving
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -91,8 +92,8 @@ def test_what_is_not_ends_with_1_and_names_it(shop: ServerProcess, tmp_path: Pat
 # ---- No verdict -----------------------------------------------------------------------------------------------------
 
 
-def test_a_target_that_is_not_reached(tmp_path: Path, make_port: Callable[[], int]) -> None:
-    url = f"http://127.0.0.1:{make_port()}"
+def test_a_target_that_is_not_reached(tmp_path: Path) -> None:
+    url = f"http://127.0.0.1:{free_port()}"
     done = load(tmp_path, url)
 
     assert (done.returncode, done.stderr) == (2, f"error: {url} is not reached: Connection refused\n")

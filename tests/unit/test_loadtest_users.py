@@ -8,12 +8,13 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from tests.support.ports import free_port
 from tests.support.process import environment, serving
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -181,8 +182,8 @@ def test_where_nothing_is_everything_is_a_failure(tmp_path: Path) -> None:
     assert {one.task for one in told} == set(there)
 
 
-def test_where_nobody_listens_everything_is_a_failure(make_port: Callable[[], int]) -> None:
-    told = run(f"http://127.0.0.1:{make_port()}", *TASKS)
+def test_where_nobody_listens_everything_is_a_failure() -> None:
+    told = run(f"http://127.0.0.1:{free_port()}", *TASKS)
 
     assert names(told) == {}
     assert {one.task for one in told} == set(TASKS)

@@ -9,12 +9,12 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.readme import KINDS, Block, blocks, commands, python_block, python_blocks
+from tests.support.ports import free_port
 from tests.support.process import serving
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -57,11 +57,11 @@ def test_a_command_that_ends_by_itself(command: str) -> None:
 
 
 @pytest.mark.parametrize("command", commands("serve"))
-def test_a_command_that_serves(command: str, make_port: Callable[[], int], short_path: Path) -> None:
+def test_a_command_that_serves(command: str, short_path: Path) -> None:
     (short_path / "main.py").write_text(python_block())
-    port = make_port()
+    port = free_port()
     # The page's own ports may be taken on this machine; everything else is as printed.
-    command = command.replace("9000", str(port)).replace("9464", str(make_port()))
+    command = command.replace("9000", str(port)).replace("9464", str(free_port()))
     with subprocess.Popen(
         f"exec env {command}",
         shell=True,
@@ -100,7 +100,7 @@ def ask(port: int, uds: Path) -> tuple[int, bytes]:
         connection.close()
 
 
-def test_the_lines_of_a_fastapi_application(free_port: int, tmp_path: Path) -> None:
+def test_the_lines_of_a_fastapi_application(tmp_path: Path) -> None:
     fastapi, _, _ = python_blocks()
     with serving(tmp_path, fastapi) as server:
         assert server.get("/").json() == {"hello": "world"}
@@ -117,8 +117,9 @@ def test_the_lines_of_djangos_settings_are_those_of_the_example() -> None:
         assert part in example
 
 
-def test_what_the_first_server_prints_is_what_the_page_shows(free_port: int, tmp_path: Path) -> None:
+def test_what_the_first_server_prints_is_what_the_page_shows(tmp_path: Path) -> None:
     (tmp_path / "main.py").write_text(python_block())
+    port = str(free_port())
     (shown,) = re.findall(
         r"^```text\n(INFO: +Started server process.*?)^```$",
         (ROOT / "README.md").read_text(),
@@ -127,7 +128,7 @@ def test_what_the_first_server_prints_is_what_the_page_shows(free_port: int, tmp
     with subprocess.Popen(
         commands("serve")[0].split(),
         cwd=tmp_path,
-        env=environment(PRONGHORN_PORT=str(free_port)),
+        env=environment(PRONGHORN_PORT=port),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
@@ -138,7 +139,7 @@ def test_what_the_first_server_prints_is_what_the_page_shows(free_port: int, tmp
         process.stderr.read()
 
     def without_numbers(text: str) -> str:
-        return re.sub(r"\d+", "N", text.replace(str(free_port), "8000"))
+        return re.sub(r"\d+", "N", text.replace(port, "8000"))
 
     assert without_numbers("".join(printed)) == without_numbers(shown)
 
