@@ -180,12 +180,14 @@ def test_who_gets_no_answer_gives_up_and_nobody_waits_for_them() -> None:
 def test_latency_counts_from_when_a_request_was_due() -> None:
     """A peer that pauses makes all wait that are due meanwhile, and a generator that waited with it would have one slow answer."""
     pause = threading.Event()
+    asked = itertools.count(1)  # each has a thread, and two may come at once: exactly one is the twentieth
 
     def answer(_: bytes) -> bytes:
-        if len(found.heads) == 20:
+        number = next(asked)
+        if number == 20:
             time.sleep(0.5)  # the pause that is measured
             pause.set()
-        elif len(found.heads) > 20:
+        elif number > 20:
             pause.wait(10)
         return OK
 
