@@ -623,7 +623,8 @@ def test_health_is_asked_of_the_admin_listener(folder: Path) -> None:
     """Which is told by the environment, as the healthcheck has it; though a flag says where the application is."""
     path = str(folder / "app.sock")
     words = ("--uds", path, *SOUND, "--admin", f"unix:{folder}/admin.sock", "--workers", "2")
-    with serving(folder, "served:app", "--app-dir", SUPPORT, *words):
+    with serving(folder, "served:app", "--app-dir", SUPPORT, *words) as server:
+        server.stderr.wait_for("Started server process", count=2)  # it runs with the first of them
         _, said = doctor(folder, *words)
     assert "admin.sock answered 200" in said
     assert "3 count files, 3 of processes that live" in said

@@ -19,7 +19,7 @@ import trustme
 from loadtest.generator import Strain
 from tests.support import kernel
 from tests.support.ports import free_port
-from tests.support.process import Lines, ServerProcess, environment, serving
+from tests.support.process import Lines, ServerProcess, environment, serving, until
 
 ROOT = Path(__file__).resolve().parents[2]
 LENIENT = '[browse]\nrequests = 1\nfailures = 0\n["chat: open"]\nrequests = 1000\n'
@@ -40,7 +40,8 @@ def settings(folder: Path, url: str, **more: str) -> dict[str, str]:
         "LOADTEST_SCENARIO": "browse",
         "LOADTEST_USERS": "4",
         "LOADTEST_RAMP": "1",
-        "LOADTEST_DURATION": "2s",
+        # The first request of a machine that does other things besides may take seconds.
+        "LOADTEST_DURATION": "8s",
         "LOADTEST_THRESHOLDS": str(thresholds),
         "LOADTEST_REPORTS": str(folder / "reports"),
     }
@@ -64,7 +65,7 @@ def test_what_is_good_enough_ends_with_0_and_with_reports(shop: ServerProcess, t
     lines = done.stderr.splitlines()
 
     assert done.returncode == 0, done.stderr
-    assert lines[0] == f"4 users (browse) for 2 s against http://127.0.0.1:{shop.port}"
+    assert lines[0] == f"4 users (browse) for 8 s against http://127.0.0.1:{shop.port}"
     assert lines[-1] == "All 2 thresholds met."
     reports = tmp_path / "reports"
     assert sorted(file.name for file in reports.iterdir()) == [
@@ -75,7 +76,9 @@ def test_what_is_good_enough_ends_with_0_and_with_reports(shop: ServerProcess, t
     assert "<html" in (reports / "report.html").read_text()
     with (reports / "requests.csv").open() as file:
         rows = {row["Name"]: row for row in csv.DictReader(file)}
-    assert int(rows["Aggregated"]["Request Count"]) >= int(rows["browse: list"]["Request Count"]) >= 1
+    # Which of them a user does is left to chance.
+    browsed = sum(int(row["Request Count"]) for name, row in rows.items() if name.startswith("browse: "))
+    assert int(rows["Aggregated"]["Request Count"]) == browsed >= 1
 
 
 def test_what_is_not_ends_with_1_and_names_it(shop: ServerProcess, tmp_path: Path) -> None:
@@ -153,7 +156,8 @@ def test_a_worker_that_dies_ends_it(shop: ServerProcess, tmp_path: Path) -> None
 
     assert status == 2
     assert said.all()[-1] == "error: no verdict: a worker died: 1 of 2 were left"
-    assert not kernel.state(other)
+    # Locust tells it to go, and does not wait for its end.
+    until(lambda: not kernel.alive(other), "a worker is left")
 
 
 # ---- TLS ------------------------------------------------------------------------------------------------------------

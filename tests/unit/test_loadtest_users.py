@@ -83,8 +83,8 @@ def test_everything_is_told_by_its_name(shop: list[Told]) -> None:
     counted = names(shop)
     events = counted.pop("sse: event")
 
-    # Two a second, for three to six seconds.
-    assert 4 <= events <= 14
+    # Two a second, for three to six seconds; of which a machine may stand still for two.
+    assert 2 <= events <= 14
     assert counted == {
         "browse: detail": 1,
         "browse: list": 1,
@@ -114,7 +114,8 @@ def test_times_are_at_least_what_it_takes(shop: list[Told]) -> None:
     [stalled] = [one for one in shop if one.name == "slow: stalled head 408"]
 
     assert whole.time >= 1000
-    assert first.time < whole.time - 900
+    # Told when it came, and not with the last one. It may have waited for the other users' turns.
+    assert first.time < whole.time - 200
     assert whole.length > 100
     assert trickle.time >= 3000
     assert stalled.time >= 2900
@@ -267,13 +268,13 @@ def test_a_visit_is_told_from_its_handshake_to_its_close_code(told: dict[str, li
 
 
 def test_times_go_from_where_a_person_waits(told: dict[str, list[Told]]) -> None:
-    """Accepted after 100 ms, the first message 200 ms later, each answer after 300 ms."""
+    """Accepted after 100 ms, the first message 200 ms later, each answer after 300 ms; on a clock of whole milliseconds."""
     times = {one.name: one.time for one in told["/slow"]}
 
-    assert times["visit: open"] >= 100
-    # From before the handshake.
-    assert times["visit: first message"] >= times["visit: open"] + 190
-    assert times["visit: round trip"] >= 300
+    assert times["visit: open"] >= 99
+    # From before the handshake. How long after its end is not known: who waits for a processor notices that late.
+    assert times["visit: first message"] >= 298
+    assert times["visit: round trip"] >= 299
     assert [one.length for one in told["/slow"] if one.name == "visit: round trip"] == [3, 3]
 
 

@@ -129,7 +129,8 @@ def test_what_is_no_url_of_plain_http_is_refused(url: str) -> None:
 @pytest.mark.parametrize("answer", [OK, CHUNKED, CLOSING])
 def test_an_answer_is_read_to_its_end(answer: bytes) -> None:
     with peer(lambda _: answer) as found:
-        result = drive(found.target, [Phase(200, 0.5)])
+        # With a pause, behind which all before it have their answers, however late the peer's threads began.
+        result = drive(found.target, [Phase(100, 1), Phase(0, 3), Phase(20, 0.5)])
 
         assert set(result.fates) == {200}
         assert len(result.fate) == len(result.late) == len(found.heads) > 50
@@ -180,12 +181,14 @@ def test_who_gets_no_answer_gives_up_and_nobody_waits_for_them() -> None:
 def test_latency_counts_from_when_a_request_was_due() -> None:
     """A peer that pauses makes all wait that are due meanwhile, and a generator that waited with it would have one slow answer."""
     pause = threading.Event()
+    asked = itertools.count(1)  # each has a thread, and two may come at once: exactly one is the twentieth
 
     def answer(_: bytes) -> bytes:
-        if len(found.heads) == 20:
+        number = next(asked)
+        if number == 20:
             time.sleep(0.5)  # the pause that is measured
             pause.set()
-        elif len(found.heads) > 20:
+        elif number > 20:
             pause.wait(10)
         return OK
 

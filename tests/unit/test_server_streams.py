@@ -94,7 +94,7 @@ def test_a_stream_of_events_does_not_hold_the_shutdown(
 
 @PAIRS
 def test_any_other_stream_is_told_before_its_time_is_over(tmp_path: Path, flags: tuple[str, ...]) -> None:
-    limit = ("--timeout-graceful-shutdown", "2")
+    limit = ("--timeout-graceful-shutdown", "6")  # it is told after three quarters of it
     with serving(tmp_path, FASTAPI, *flags, *limit) as server, server.connect() as client:
         client.request("GET", "/lines")
         client.head()

@@ -223,9 +223,11 @@ def test_stubborn_application_is_cancelled_at_the_end(tmp_path: Path, kind: str)
 def test_nobody_new_while_the_last_ones_leave(tmp_path: Path) -> None:
     kind = "websockets-httptools-uvloop-tcp"
     with served(tmp_path, kind) as server, server.connect() as late, opened(server, "/goodbye") as client:
+        # Who has said nothing is waited for a second, and who has begun as long as it takes.
+        late.send(handshake()[:9])
         server.send_signal(signal.SIGTERM)
         client.closed()
-        late.send(handshake())
+        late.send(handshake()[9:])
         assert late.response().status == 503
 
 
