@@ -97,7 +97,10 @@ class Process:
 class Preloader(Process):
     """The process that workers are forked from, and whose children they are."""
 
-    forked: list[int] = field(default_factory=list)
+    #: How many forks it was asked for and how many it has answered, which it does in turn; and the pid of the last answer.
+    asked: int = 0
+    answered: int = 0
+    forked: int = 0
     #: Pids and exit codes of those that ended.
     ended: list[tuple[int, int]] = field(default_factory=list)
 
@@ -105,7 +108,8 @@ class Preloader(Process):
         super(Preloader, self).hear(messages, now)
         for message in messages:
             if "forked" in message:
-                self.forked.append(message["forked"])
+                self.answered += 1
+                self.forked = message["forked"]
             elif "ended" in message:
                 pid, code = message["ended"]
                 self.ended.append((pid, code))
@@ -116,7 +120,10 @@ class Preloader(Process):
         return ended
 
     def fork(self, listeners: Sequence[int], now: float) -> tuple[int, Channel]:
-        """A new process and our end of its channel. Raises OSError where there is none, after a while."""
+        """A new process and our end of its channel. Raises OSError where there is none, after a while.
+
+        One that comes later than that finds the other end of its channel closed, and goes.
+        """
         ours, theirs = Channel.pair()
         try:
             socket.send_fds(self.channel.sock, [b"fork"], [theirs.fileno(), *listeners])
@@ -125,15 +132,16 @@ class Preloader(Process):
             raise
         finally:
             theirs.close()
+        self.asked += 1
         give_up = time.monotonic() + _FORK
         with selectors.DefaultSelector() as waiting:
             waiting.register(self.channel, selectors.EVENT_READ)
-            while not self.forked:
+            while self.answered < self.asked:
                 if self.channel.closed or not waiting.select(max(0.0, give_up - time.monotonic())):
                     ours.close()
                     raise OSError("the process to fork from does not answer")
                 self.hear(self.channel.receive(), now)
-        return self.forked.pop(), ours
+        return self.forked, ours
 
 
 @dataclass(slots=True, eq=False)
