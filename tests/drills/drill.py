@@ -21,7 +21,8 @@ import pytest
 from tests.drills.report import Table
 from tests.drills.watch import Watch
 from tests.integration.edge_load import Returning, Row, constant_load
-from tests.integration.stack import Stack, until
+from tests.integration.stack import Stack
+from tests.support.waiting import until
 
 #: The id in what is remembered of a failure, and the status or the error with it.
 NAMED = re.compile(r"(?:Refused|BrokenOff)\((\d+|'\w+'), '([0-9a-f]{32})'\)")

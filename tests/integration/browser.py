@@ -16,7 +16,8 @@ from typing import Any
 from selenium.webdriver import Chrome, ChromeOptions
 from selenium.webdriver.chrome.service import Service
 
-from tests.integration.stack import ROOT, until
+from tests.integration.stack import ROOT
+from tests.support.waiting import until
 
 # Without a display, a GPU, a sandbox of its own (root has none), or a word to anybody but the page's server.
 FLAGS = (

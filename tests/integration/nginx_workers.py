@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from tests.integration.stack import Stack, until
+from tests.integration.stack import Stack
+from tests.support.waiting import until
 
 
 def nginx_workers(stack: Stack) -> dict[int, bool]:

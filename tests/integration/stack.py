@@ -11,11 +11,10 @@ import secrets
 import shlex
 import ssl
 import subprocess
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import httpx
 from testcontainers.compose import DockerCompose
@@ -24,8 +23,6 @@ from tests.support.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 FILES = ["docker-compose.yml", "tests/integration/override.yml"]
-
-Found = TypeVar("Found")
 
 
 def prepare(**settings: str) -> dict[str, str]:
@@ -163,15 +160,6 @@ class Stack:
             "networks": ("network", "ls", "--quiet", "--filter", label),
         }
         return {kind: docker(*listing).split() for kind, listing in listings.items()}
-
-
-def until(found: Callable[[], Found], what: str, seconds: float = 60) -> Found:
-    """What is found once there is something; a deadline for what never comes."""
-    deadline = time.monotonic() + seconds
-    while not (value := found()):
-        assert time.monotonic() < deadline, f"{what}: not within {seconds} s"
-        time.sleep(0.05)
-    return value
 
 
 @contextmanager

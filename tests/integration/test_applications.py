@@ -15,7 +15,8 @@ import httpx
 import pytest
 
 from tests.integration.conftest import Built, shown_on_failure
-from tests.integration.stack import ROOT, Stack, build_image, docker, new_name, project, until
+from tests.integration.stack import ROOT, Stack, build_image, docker, new_name, project
+from tests.support.waiting import until
 
 OVERRIDE = """
 services:

@@ -12,7 +12,8 @@ from selenium.webdriver.common.keys import Keys
 from tests.integration.browser import Browser, browser
 from tests.integration.conftest import Built, shown_on_failure
 from tests.integration.nginx_workers import nginx_workers, reload
-from tests.integration.stack import Stack, docker, new_name, project, until
+from tests.integration.stack import Stack, docker, new_name, project
+from tests.support.waiting import until
 
 
 @contextmanager

@@ -16,7 +16,8 @@ import pytest
 
 from tests.integration.conftest import Built, shown_on_failure
 from tests.integration.edge_load import Returning, Row, constant_load
-from tests.integration.stack import FILES, ROOT, Stack, docker, new_name, project, until
+from tests.integration.stack import FILES, ROOT, Stack, docker, new_name, project
+from tests.support.waiting import until
 
 MAIN = (ROOT / "tests/integration/app/main.py").read_text()
 #: What each version has at its end.

@@ -18,7 +18,8 @@ from tests.integration.conftest import Built
 from tests.integration.curl import Curl
 from tests.integration.edge_load import Row, constant_load
 from tests.integration.nginx_workers import reload
-from tests.integration.stack import Stack, docker, new_name, project, until
+from tests.integration.stack import Stack, docker, new_name, project
+from tests.support.waiting import until
 
 NAME = "edge.example"
 TIMES = 3

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -16,6 +15,7 @@ from tests.integration.stack import Stack, docker, new_name, project
 from tests.integration.test_hardening import OWNERS
 from tests.integration.test_logs import SHARED, line_of
 from tests.integration.test_stop import Load
+from tests.support.waiting import until
 
 WORKERS = 2
 
@@ -32,14 +32,6 @@ def gunicorn(images: Built, pytestconfig: pytest.Config) -> Iterator[Stack]:
 def whole_again(gunicorn: Stack) -> Iterator[None]:
     yield
     gunicorn.up()
-
-
-def until(condition: Callable[[], bool]) -> None:
-    for _ in range(600):
-        if condition():
-            return
-        time.sleep(0.05)
-    raise AssertionError("it never came")
 
 
 def count(stack: Stack, text: str) -> int:
@@ -104,7 +96,7 @@ def test_hup_replaces_every_worker_and_loses_nothing(gunicorn: Stack) -> None:
     with Load(gunicorn.url) as load:
         load.wait_for(100)
         docker("kill", "--signal", "HUP", gunicorn.container("app"))
-        until(lambda: count(gunicorn, "has ended") >= ended + WORKERS)
+        until(lambda: count(gunicorn, "has ended") >= ended + WORKERS, "both are told of")
         load.wait_for(100)
 
     assert load.broken == []
@@ -117,7 +109,7 @@ def test_hup_replaces_every_worker_and_loses_nothing(gunicorn: Stack) -> None:
 def test_a_worker_that_is_killed_is_replaced(gunicorn: Stack) -> None:
     booted, victim = count(gunicorn, "Pronghorn running on"), min(pids(gunicorn))
     gunicorn.execute("app", "sh", "-c", f"kill -KILL {victim}")
-    until(lambda: count(gunicorn, "Pronghorn running on") > booted)
+    until(lambda: count(gunicorn, "Pronghorn running on") > booted, "another one")
 
     assert count(gunicorn, f"Worker (pid:{victim}) was sent SIGKILL") == 1
     assert victim not in pids(gunicorn)

@@ -13,7 +13,8 @@ import httpx
 import pytest
 
 from tests.integration.conftest import Built, shown_on_failure
-from tests.integration.stack import ROOT, Stack, docker, new_name, project, until
+from tests.integration.stack import ROOT, Stack, docker, new_name, project
+from tests.support.waiting import until
 
 # How fast a machine is that runs the rest of the tests as well is not what is tested. Of the slow there may be none who is done.
 GROUPS = ("browse", "uploads", "downloads", "streaming", "sse", "chat: open", "chat: round trip")

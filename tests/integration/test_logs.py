@@ -8,7 +8,8 @@ from typing import Any
 
 import httpx
 
-from tests.integration.stack import Stack, until
+from tests.integration.stack import Stack
+from tests.support.waiting import until
 
 SHARED = {"time", "level", "logger", "message", "client", "method", "path", "query", "protocol", "status"}
 SHARED |= {"bytes_in", "bytes_out", "duration_ms", "request_id"}

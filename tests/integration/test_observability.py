@@ -16,7 +16,8 @@ import httpx
 import pytest
 
 from tests.integration.conftest import Built, Watchers, shown_on_failure
-from tests.integration.stack import ROOT, Stack, new_name, project, until
+from tests.integration.stack import ROOT, Stack, new_name, project
+from tests.support.waiting import until
 
 DASHBOARD: dict[str, Any] = json.loads((ROOT / "observability/grafana/dashboards/pronghorn.json").read_text())
 QUERIES = [

@@ -20,7 +20,8 @@ from loadtest.overload import Limits, overload
 from loadtest.stacks import target_of
 from tests.integration.conftest import Built, shown_on_failure
 from tests.integration.sockets import connect
-from tests.integration.stack import Stack, new_name, project, until
+from tests.integration.stack import Stack, new_name, project
+from tests.support.waiting import until
 
 REQUESTS = 16
 SECONDS = 0.1

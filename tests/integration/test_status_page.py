@@ -22,11 +22,12 @@ from axe_core_python.selenium import Axe  # type: ignore[import-untyped]
 from selenium.webdriver.common.keys import Keys
 
 from tests.integration.browser import Browser, browser
-from tests.integration.stack import ROOT, until
+from tests.integration.stack import ROOT
 from tests.support.admin import FREE, AdminListener
 from tests.support.ports import free_port
 from tests.support.process import ServerProcess, serving
 from tests.support.status_page import NOW, Canned, canned, samples, status, worker
+from tests.support.waiting import until
 
 PICTURES = ROOT / "build/status-page"
 GRAPHS = [

@@ -10,7 +10,8 @@ import httpx
 import pytest
 
 from tests.integration.conftest import Built
-from tests.integration.stack import Stack, new_name, project, until
+from tests.integration.stack import Stack, new_name, project
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.usefixtures("whole_again")
 

@@ -29,8 +29,8 @@ from pathlib import Path
 from tests.support import kernel
 from tests.support.drill_servers import MEMORY_LIMIT, WORKERS, Server
 from tests.support.ports import free_port
-from tests.support.process import until
 from tests.support.steady import Address, Counts, Failure, Fate, Load, Steady
+from tests.support.waiting import until
 
 _APP = Path(__file__).with_name("drill_app.py")
 _SHAMEFUL = re.compile(r"Traceback|never retrieved|was destroyed|Exception ignored|never awaited|Warning:")

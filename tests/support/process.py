@@ -23,8 +23,7 @@ import subprocess
 import sys
 import textwrap
 import threading
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -82,14 +81,6 @@ class Lines:
     def so_far(self) -> list[str]:
         with self._changed:
             return list(self._lines)
-
-
-def until(true: Callable[[], object], what: str) -> None:
-    """Wait for something that has to come; an AssertionError says what did not."""
-    give_up = time.monotonic() + PATIENCE
-    while not true():
-        assert time.monotonic() < give_up, what
-        time.sleep(0.01)
 
 
 class ServerProcess:

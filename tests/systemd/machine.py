@@ -14,7 +14,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.integration.stack import ROOT, docker, new_name, until
+from tests.integration.stack import ROOT, docker, new_name
+from tests.support.waiting import until
 
 #: Of a command on the machine, in seconds; a `systemctl` that waits for longer waits for ever.
 PATIENCE = 300

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.stack import ROOT, docker, until
+from tests.integration.stack import ROOT, docker
 from tests.support.steady import Fate, Load, Steady
+from tests.support.waiting import until
 from tests.systemd.conftest import put_application, told
 from tests.systemd.machine import Machine, booted
 

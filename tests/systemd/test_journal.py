@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.integration.stack import until
+from tests.support.waiting import until
 from tests.systemd.machine import Machine
 from tests.systemd.test_units import SOCKET
 

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.stack import until
 from tests.support.steady import Counts, Fate, Load, Steady
+from tests.support.waiting import until
 from tests.systemd.machine import Machine
 from tests.systemd.test_units import SOCKET, ask, drop_in
 

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from tests.integration.stack import until
+from tests.support.waiting import until
 from tests.systemd.machine import Machine
 
 SOCKET = "/run/pronghorn/pronghorn.sock"

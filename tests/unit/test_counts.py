@@ -23,7 +23,7 @@ from pronghorn.observe.counts import Counts, code_class
 from pronghorn.observe.reading import Reading
 from pronghorn.observe.responses import ResponseCounts
 from tests.support.counted import Clock, exchange, observer, process
-from tests.support.process import until
+from tests.support.waiting import until
 
 SECOND = 1_000_000_000
 

@@ -14,7 +14,8 @@ from pronghorn.observe import metrics
 from pronghorn.observe.reading import Reading
 from tests.support.gunicorn_process import gunicorn
 from tests.support.http_client import Client
-from tests.support.process import ServerProcess, serving, until
+from tests.support.process import ServerProcess, serving
+from tests.support.waiting import until
 
 APP = """
 import asyncio

@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from tests.support.admin import FREE, AdminListener
-from tests.support.process import ServerProcess, serving, until
+from tests.support.process import ServerProcess, serving
 from tests.support.service_manager import Manager
+from tests.support.waiting import until
 from tests.support.ws import WsClient
 
 ROOT = Path(__file__).resolve().parents[2]

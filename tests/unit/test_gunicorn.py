@@ -14,8 +14,9 @@ import pytest
 
 from tests.support.gunicorn_process import BOOTING, gunicorn, message, workers
 from tests.support.kernel import alive
-from tests.support.process import PATIENCE, ServerProcess, until
+from tests.support.process import PATIENCE, ServerProcess
 from tests.support.steady import Load, Steady
+from tests.support.waiting import until
 
 HELLO = """
     import os

@@ -15,7 +15,8 @@ import pytest
 from tests.support.admin import AdminListener
 from tests.support.gunicorn_process import gunicorn
 from tests.support.kernel import alive, children
-from tests.support.process import ServerProcess, until
+from tests.support.process import ServerProcess
+from tests.support.waiting import until
 from tests.unit.test_gunicorn import HELLO, WAITS
 from tests.unit.test_gunicorn_conf import CONF
 

@@ -19,7 +19,8 @@ import trustme
 from loadtest.generator import Strain
 from tests.support import kernel
 from tests.support.ports import free_port
-from tests.support.process import Lines, ServerProcess, environment, serving, until
+from tests.support.process import Lines, ServerProcess, environment, serving
+from tests.support.waiting import until
 
 ROOT = Path(__file__).resolve().parents[2]
 LENIENT = '[browse]\nrequests = 1\nfailures = 0\n["chat: open"]\nrequests = 1000\n'

@@ -17,7 +17,8 @@ import pytest
 from tests.support import kernel
 from tests.support.files_logged import APP, LOG_CONFIG
 from tests.support.gunicorn_process import gunicorn, workers
-from tests.support.process import PATIENCE, ServerProcess, running, serving, until
+from tests.support.process import PATIENCE, ServerProcess, running, serving
+from tests.support.waiting import until
 
 ROOT = Path(__file__).resolve().parents[2]
 REQUESTS = 600

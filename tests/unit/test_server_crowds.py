@@ -19,7 +19,8 @@ from pathlib import Path
 import pytest
 
 from tests.support import kernel
-from tests.support.process import PATIENCE, ServerProcess, serving, until
+from tests.support.process import PATIENCE, ServerProcess, serving
+from tests.support.waiting import until
 
 SERVED = ("--app-dir", str(Path(__file__).resolve().parent.parent / "support"), "--no-access-log")
 LOOPS = pytest.mark.parametrize("loop", ["uvloop", "asyncio"])

@@ -11,7 +11,8 @@ import pytest
 
 from tests.support import kernel
 from tests.support.http_client import Client
-from tests.support.process import PATIENCE, serving, until
+from tests.support.process import PATIENCE, serving
+from tests.support.waiting import until
 
 SUPPORT = Path(__file__).resolve().parent.parent / "support"
 SERVED = ("--app-dir", str(SUPPORT))

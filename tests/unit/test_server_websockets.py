@@ -18,7 +18,8 @@ import trustme
 import websockets.sync.client
 
 from tests.support.gunicorn_process import gunicorn
-from tests.support.process import PATIENCE, ServerProcess, serving, until
+from tests.support.process import PATIENCE, ServerProcess, serving
+from tests.support.waiting import until
 from tests.support.ws import FIN, PING, PONG, TEXT, WsClient, close, frame, handshake, text
 
 ROOT = Path(__file__).resolve().parents[2]

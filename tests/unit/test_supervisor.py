@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 
 from tests.support.kernel import alive, children
-from tests.support.process import PATIENCE, ServerProcess, command, running, serving, until
+from tests.support.process import PATIENCE, ServerProcess, command, running, serving
 from tests.support.service_manager import Manager
+from tests.support.waiting import until
 
 APP = """\
 import os

@@ -14,7 +14,8 @@ import pytest
 
 from tests.support.admin import AdminListener
 from tests.support.kernel import alive, mapped
-from tests.support.process import ServerProcess, running, serving, until
+from tests.support.process import ServerProcess, running, serving
+from tests.support.waiting import until
 from tests.unit.test_supervisor import APP, PLAIN, WAYS, all_of, generation
 
 WAITS = """\

@@ -9,7 +9,7 @@ import pytest
 from tests.conformance.h2.conftest import Subject, started
 from tests.support import kernel
 from tests.support.h2_frames import PREFACE, Code, Setting, block, continuation, head, headers, settings
-from tests.support.process import until
+from tests.support.waiting import until
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ from pronghorn.wire import chunked, h1_h11, h1_httptools, h1_request, h1_respons
 from tests.conformance.responses import read_responses
 from tests.conformance.security.conftest import NEXT, Subject
 from tests.support import kernel
-from tests.support.process import until
+from tests.support.waiting import until
 
 # Logs (CVE-2020-7694).
 

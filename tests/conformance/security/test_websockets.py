@@ -12,7 +12,8 @@ import pytest
 
 from tests.conformance.ws_frames import ROWS, Row
 from tests.support import kernel
-from tests.support.process import PATIENCE, ServerProcess, serving, until
+from tests.support.process import PATIENCE, ServerProcess, serving
+from tests.support.waiting import until
 from tests.support.ws import FIN, PING, PONG, WsClient, closing, deflated, frame, handshake, read_frames, text
 
 ROOT = Path(__file__).resolve().parents[3]
