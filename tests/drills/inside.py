@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.integration.stack import Stack, docker
+from tests.support import kernel
 
 #: The state of a connected socket in /proc/net/unix.
 CONNECTED = "03"
@@ -27,24 +28,14 @@ class Process:
 
     @property
     def alive(self) -> bool:
-        with contextlib.suppress(OSError):
-            return _status(self.pid)["State"][0] not in "ZX"
-        return False
-
-    def descriptors(self) -> list[str]:
-        """What its descriptors lead to."""
-        found = []
-        for entry in Path(f"/proc/{self.pid}/fd").iterdir():
-            with contextlib.suppress(OSError):
-                found.append(str(entry.readlink()))
-        return found
+        return kernel.alive(self.pid)
 
     def held(self, client: Process) -> int:
         """How many connections to a Unix socket of this process' it has accepted from `client`'s container.
 
         The kernel lists them in the network namespace of whoever has connected.
         """
-        own = {link[8:-1] for link in self.descriptors() if link.startswith("socket:[")}
+        own = {link[8:-1] for link in kernel.descriptors(self.pid) if link.startswith("socket:[")}
         rows = (line.split() for line in Path(f"/proc/{client.pid}/net/unix").read_text().splitlines()[1:])
         return sum(len(row) == 8 and row[5] == CONNECTED and row[6] in own for row in rows)
 

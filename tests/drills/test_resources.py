@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import re
 import signal
 import time
 from contextlib import AsyncExitStack
-from pathlib import Path
 
 import httpx
 import pytest
@@ -19,6 +17,7 @@ from websockets.exceptions import InvalidStatus
 from tests.drills import inside
 from tests.drills.drill import Drill
 from tests.integration.sockets import connect, echoes
+from tests.support import kernel
 
 #: Writes until there is no room; the file is what takes it.
 FILL = "dd if=/dev/zero of={0}/full bs=64k 2>/dev/null; dd if=/dev/zero of={0}/fuller bs=512 2>/dev/null; df {0} | tail -1"
@@ -95,13 +94,13 @@ async def test_descriptors_exhausted(drill: Drill) -> None:
         early = [one for one in await enter(4) if isinstance(one, ClientConnection)]
         drill.begins()
         for one in workers:
-            await _allow(drill, one, len(one.descriptors()) + 5)
+            await _allow(drill, one, len(kernel.descriptors(one.pid)) + 5)
         late = await enter(40)
-        used, since = [_cpu(one) for one in workers], time.monotonic()
+        used, since = [kernel.cpu(one.pid) for one in workers], time.monotonic()
         line = await drill.says("app", "New connections are refused: too many open files")
         assert await echoes(early, "early") == {"early"}
         elapsed = time.monotonic() - since
-        spent = [(_cpu(one) - before) / elapsed for one, before in zip(workers, used, strict=True)]
+        spent = [(kernel.cpu(one.pid) - before) / elapsed for one, before in zip(workers, used, strict=True)]
         for one in workers:
             await _allow(drill, one)
         again = [one for one in await enter(40) if isinstance(one, ClientConnection)]
@@ -130,12 +129,6 @@ async def _allow(drill: Drill, worker: inside.Process, files: int | None = None)
         f"r.prlimit({worker.own}, r.RLIMIT_NOFILE, ({soft}, hard))"
     )
     await drill.execute("app", f'python -c "{script}"')
-
-
-def _cpu(worker: inside.Process) -> float:
-    """Seconds of processor time that it has used."""
-    fields = Path(f"/proc/{worker.pid}/stat").read_text().rpartition(") ")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 @pytest.mark.drill(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -94,6 +95,12 @@ def mapped(pid: int) -> set[Path]:
         return set()
     # Address, permissions, offset, device and inode; then the path, if there is one.
     return {Path(fields[5]) for line in lines if len(fields := line.split(maxsplit=5)) == 6}
+
+
+def cpu(pid: int) -> float:
+    """Seconds of processor time that a process has used, in user code and in the kernel."""
+    user, system = _fields(pid)[11:13]
+    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
 
 
 def memory(pid: int) -> tuple[int, int]:

@@ -6,7 +6,6 @@ The figures that these tests print are for people (``pytest -s``); what they ass
 from __future__ import annotations
 
 import contextlib
-import os
 import resource
 import select
 import socket
@@ -128,17 +127,11 @@ def crowd(server: ServerProcess, size: int, begin: bytes = b"") -> Iterator[Crow
         made.leave()
 
 
-def cpu(server: ServerProcess) -> float:
-    """Seconds of CPU time that the server has used."""
-    fields = Path(f"/proc/{server.pid}/stat").read_text("ascii").rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
 def idle_share(server: ServerProcess, seconds: float) -> float:
     """The share of one CPU that the server uses while nobody asks it for anything."""
-    before, begun = cpu(server), time.monotonic()
+    before, begun = kernel.cpu(server.pid), time.monotonic()
     time.sleep(seconds)
-    return (cpu(server) - before) / (time.monotonic() - begun)
+    return (kernel.cpu(server.pid) - before) / (time.monotonic() - begun)
 
 
 def open_files(server: ServerProcess) -> int:
