@@ -14,6 +14,7 @@ import pytest
 
 from tests.integration.conftest import Built
 from tests.integration.stack import Stack, new_name, project
+from tests.integration.test_overload import SLOW
 
 BURST, UNDER_WAY = 3, 2
 ADDRESSES = (f"203.0.113.{number}" for number in count(1))
@@ -74,10 +75,8 @@ def test_a_client_over_its_rate_is_told_when_to_come_back(strict: Stack, secure:
 def test_a_client_has_so_many_requests_under_way(secure: httpx.Client) -> None:
     other = {"X-Forwarded-For": next(ADDRESSES)}
     with ExitStack() as under_way:
-        # Longer than anybody needs, and never silent for long.
         begun = [
-            under_way.enter_context(secure.stream("GET", f"/download?size={240 * 65536}&pause=0.5"))
-            for _ in range(UNDER_WAY)
+            under_way.enter_context(secure.stream("GET", "/download", params=SLOW)) for _ in range(UNDER_WAY)
         ]
         refused, another = secure.get("/scope"), secure.get("/scope", headers=other)
 

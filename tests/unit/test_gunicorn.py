@@ -227,25 +227,16 @@ def test_a_worker_ends_when_its_arbiter_is_gone(tmp_path: Path) -> None:
     assert any("Finished server process" in one for one in messages(server))
 
 
-def test_a_worker_with_work_to_do_learns_that_its_arbiter_is_gone(tmp_path: Path) -> None:
+@pytest.mark.parametrize("work", ["wait", "block"])
+def test_a_worker_with_work_to_do_learns_that_its_arbiter_is_gone(tmp_path: Path, work: str) -> None:
     """At once or, where a thread of the arbiter outlived the one that had forked, a second later; and then nobody else ends it."""
     with gunicorn(tmp_path, WAITS, "--graceful-timeout", "2", shameful=True) as server:
         [worker] = workers(server)
         with server.connect() as client:
-            client.request("GET", "/wait")
-            server.stdout.wait_for("waits")
+            client.request("GET", f"/{work}")
+            server.stdout.wait_for(f"{work}s")
             server.process.kill()
             server.stderr.wait_for("Parent changed, shutting down")
-            until(lambda: not alive(worker), "it stays")
-
-
-def test_a_blocked_worker_ends_too(tmp_path: Path) -> None:
-    with gunicorn(tmp_path, WAITS, "--graceful-timeout", "1", shameful=True) as server:
-        [worker] = workers(server)
-        with server.connect() as client:
-            client.request("GET", "/block")
-            server.stdout.wait_for("blocks")
-            server.process.kill()
             until(lambda: not alive(worker), "it stays")
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import trustme
 
+from tests.support import kernel
 from tests.support.http_client import Client
 from tests.support.process import ServerProcess, serving
 
@@ -221,8 +222,7 @@ def test_a_client_that_leaves_in_the_middle(served: Served) -> None:
         served.server.stdout.wait_for("raised ClientDisconnected", count=count)
     with served.connect() as client:
         assert client.get("/path?name=some").status == 200
-    descriptors = list(Path(f"/proc/{served.server.pid}/fd").iterdir())
-    opened = [path.resolve().name for path in descriptors]
+    opened = [Path(leads_to).name for leads_to in kernel.descriptors(served.server.pid)]
     assert "large" not in opened
 
 
