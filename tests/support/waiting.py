@@ -9,7 +9,7 @@ from typing import TypeVar
 Found = TypeVar("Found")
 
 
-def until(found: Callable[[], Found], what: str, seconds: float = 60) -> Found:
+def until(found: Callable[[], Found | None], what: str, seconds: float = 60) -> Found:
     """What is found once there is something; for what never comes, an AssertionError that says what that was."""
     deadline = time.monotonic() + seconds
     while not (value := found()):
