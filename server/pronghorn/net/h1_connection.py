@@ -3,11 +3,7 @@
 It stands between three neighbours: the transport calls it as a protocol, the parser as an `Inbound`, and the cycle that
 is being answered as a `ResponseWriter`. Requests that arrive while another is answered wait in a queue; they are
 answered in order, one at a time (RFC 9112 §9.3.2), and reading stops meanwhile, so that the queue is never longer than
-what one read brings.
-
-Nothing may stay open for ever without something moving. Each phase of a connection has its deadline: waiting for a
-request, for the rest of a head, for the next piece of a body, for the peer to read. Only while the application works
-is there none. And what moves has to move at a pace: a byte now and then would hold a connection for days.
+what one read brings. What is waited for, until when, and how it ends is the business of `H1Life`, which this is made from.
 """
 
 import asyncio
@@ -18,104 +14,49 @@ from typing import Any, Final
 
 from pronghorn.asgi.http import HttpCycle
 from pronghorn.asgi.scope import ScopeTemplate
-from pronghorn.asgi.states import COMPLETE, HELD, OPEN
+from pronghorn.asgi.states import COMPLETE, HELD
 from pronghorn.wire.h1_response import LARGE, H1Response
 from pronghorn.wire.headers import mismatch
 from pronghorn.wire.ports import FilePart, Headers, RequestError, RequestHead, WebSocketChannel
 
 from . import files
-from .deadlines import NEVER
 from .ends import ends_of
-from .flow import Outbox, Pace, ReadGate, WriteGate, unread
-from .refusals import count_refusal
+from .flow import Outbox, ReadGate
+from .h1_life import CLOSE, HEAD, REQUEST, TAKER, H1Life
 from .service import Service
-
-# What the connection waits for; decides what a deadline means.
-_REQUEST: Final = 0  # the first byte of a request
-_HEAD: Final = 1  # the rest of a head
-_BODY: Final = 2  # the next piece of a body
-_ANSWER: Final = 3  # the application
-_TAKER: Final = 4  # the application, to take what has come of a body, or to ask for it
-_READER: Final = 5  # the peer, to read what was written
-_CLOSE: Final = 6  # the end of the connection
 
 #: Requests of one read that are answered without letting other connections have a turn.
 _EAGER_REQUESTS: Final = 16
 #: Bytes of an unwanted request body that are read and dropped to keep a connection. More is not worth it.
 _DISCARDED: Final = 65_536
-#: Ticks for a peer to notice that the connection is being closed.
-_LINGER: Final = 3
 
 
-class H1Connection:
+class H1Connection(H1Life):
     """An asyncio protocol (by its methods, not by inheritance), an `Inbound` and a `ResponseWriter`."""
 
     __slots__ = (
-        "_active",
         "_advancing",
         "_client",
-        "_incoming",
         "_large",
         "_lost",
-        "_out",
-        "_pace",
-        "_parser",
-        "_phase",
-        "_queue",
-        "_reads",
-        "_response",
-        "_served",
-        "_service",
-        "_task",
         "_template",
         "_tls",
-        "_transfer",
-        "_transport",
         "_trusted",
-        "_unwritten",
         "_upgrade",
-        "_writes",
-        "bucket",
-        "deadline",
-        "leaving",
     )
 
-    _transport: asyncio.Transport
-    _out: Outbox
-    _response: H1Response
-    _reads: ReadGate
     _template: ScopeTemplate
     _client: tuple[str, int] | None
     _tls: dict[str, Any] | None
 
     def __init__(self, service: Service) -> None:
-        self._service = service
+        super().__init__(service)
         self._parser = service.parser(self)
-        self._writes = WriteGate()
-        self._active: HttpCycle | None = None  # being answered, or next to be
-        self._incoming: HttpCycle | None = None  # being received
-        self._queue: deque[HttpCycle] | None = None  # behind the active one; few peers send requests ahead
         self._lost: RequestError | None = None
         self._advancing = False
-        self._served = 0
         self._trusted = False
         self._large = 0  # bytes of a whole response that are better handed over uncopied
-        self._unwritten = 0  # what was left to write when that was last looked at
-        self._pace: Pace | None = None  # of the body that is waited for, or the last one that was
-        self._transfer: files.Transfer | None = None  # a file that is being sent
-        self._task: asyncio.Task[None] | None = None  # of the active request, if it could not finish at once
         self._upgrade: Any = None  # an Upgrade, whose module is imported for the first WebSocket
-        self.leaving = False
-        self._phase = _REQUEST
-        self.deadline = NEVER
-        self.bucket = NEVER
-
-    def __repr__(self) -> str:
-        phase = (
-            *("waits for a request", "reads a head", "reads a body", "answers"),
-            *("holds a body up", "writes", "closes"),
-        )[self._phase]
-        return f"<H1Connection {phase}, {self._served} served, active {self._active!r}>"
 
     # An asyncio protocol.
 
@@ -134,7 +75,7 @@ class H1Connection:
         service.deadlines.arm(self, service.header_ticks)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._phase = _CLOSE
+        self._phase = CLOSE
         service = self._service
         service.connections.discard(self)
         service.deadlines.discard(self)
@@ -155,33 +96,29 @@ class H1Connection:
         self._parser.close()
 
     def data_received(self, data: bytes) -> None:
-        if self._phase == _CLOSE:
+        if self._phase == CLOSE:
             return
         self._parser.feed(data)
         if self._active is not None and not self._active.launched and not self._queue:
             self._service.rounds.join(self)
         elif self._active is not None or self._lost is not None:
             self.advance()
-        elif self._phase == _REQUEST and not self._parser.idle:
+        elif self._phase == REQUEST and not self._parser.idle:
             # The deadline of a head counts from its first byte: a byte now and then does not prolong it.
-            self._phase = _HEAD
+            self._phase = HEAD
             self._service.deadlines.arm(self, self._service.header_ticks)
 
     def eof_received(self) -> None:
         # The peer is done sending, and to an HTTP server that is the same as gone: returning None closes the
         # transport, and `connection_lost` tells the application.
-        if self._phase != _CLOSE:
+        if self._phase != CLOSE:
             if self._active is not None and not self._active.launched:
                 self.advance()  # the end came with a request
             self._parser.feed_eof()
 
-    def pause_writing(self) -> None:
-        self._writes.pause()
-        self._await_reader()
-
     def resume_writing(self) -> None:
         self._writes.resume()
-        if self._phase != _CLOSE:
+        if self._phase != CLOSE:
             self._schedule()
             if self._active is not None and not self._active.launched:
                 self.advance()
@@ -250,7 +187,7 @@ class H1Connection:
 
     def advance(self) -> None:
         """Start what can be started, and see to the deadline of what is being waited for."""
-        if self._advancing or self._phase == _CLOSE:
+        if self._advancing or self._phase == CLOSE:
             return
         self._advancing = True
         budget = _EAGER_REQUESTS
@@ -262,7 +199,7 @@ class H1Connection:
             self._launch(cycle)
         self._advancing = False
         self._out.flush()
-        if self._phase == _CLOSE:
+        if self._phase == CLOSE:
             return
         if self._active is None and self._lost is not None:
             self._refuse(self._lost)
@@ -299,46 +236,6 @@ class H1Connection:
         cycle.eager = False
         if cycle.state == HELD:
             cycle.hold()
-
-    def _schedule(self) -> None:
-        """Decide what is being waited for now, and until when."""
-        service = self._service
-        cycle = self._active
-        if cycle is not None:
-            if self._writes.paused or self._transfer is not None:
-                if self._phase != _READER:  # what the peer sends meanwhile does not give it more time to read
-                    self._await_reader()
-            elif cycle.ended:
-                self._phase = _ANSWER
-                service.deadlines.disarm(self)
-            else:
-                self._await_body(cycle)
-        elif self._incoming is not None:
-            self._phase = _BODY
-            service.deadlines.arm(self, service.body_ticks)
-        elif self._parser.idle:
-            self._phase = _REQUEST
-            service.deadlines.arm(self, service.keep_alive_ticks)
-        elif self._phase != _HEAD:
-            self._phase = _HEAD
-            service.deadlines.arm(self, service.header_ticks)
-
-    def _await_body(self, cycle: HttpCycle) -> None:
-        """Wait for the next piece of a body; or for the application, if the peer has to wait for that one first."""
-        service = self._service
-        deadlines = service.deadlines
-        if self._reads.paused or cycle.head.expects_continue:
-            self._phase = _TAKER
-            deadlines.disarm(self)
-            return
-        if self._phase != _BODY or self._pace is None:
-            self._phase = _BODY
-            self._pace = Pace(service.pace, service.body_ticks, cycle.bytes_in, deadlines.now)
-        # Once a response has begun, the two may be talking to each other.
-        elif self._pace.lost(cycle.bytes_in, deadlines.now) and cycle.state < OPEN:
-            self.on_deadline()
-            return
-        deadlines.arm(self, service.body_ticks)
 
     def _worth_keeping(self, cycle: HttpCycle) -> bool:
         """Whether the rest of an unwanted request body is short enough to be read and dropped."""
@@ -449,7 +346,7 @@ class H1Connection:
     def inform(self, status: int, headers: Headers) -> None:
         self._response.inform(status, headers)
         self._flush_soon()
-        if self._phase == _TAKER:
+        if self._phase == TAKER:
             self._schedule()
 
     def push(self, path: str, headers: Headers) -> None:
@@ -463,13 +360,8 @@ class H1Connection:
 
     def consumed(self, size: int) -> None:
         self._reads.consumed(size)
-        if self._phase == _TAKER:
+        if self._phase == TAKER:
             self._schedule()
-
-    def abort(self) -> None:
-        self._phase = _CLOSE
-        self._out.clear()
-        self._transport.abort()
 
     # An Opener.
 
@@ -486,7 +378,7 @@ class H1Connection:
         """To this one the connection is over, and somebody else in its place."""
         service = self._service
         self._out.flush()
-        self._phase = _CLOSE
+        self._phase = CLOSE
         service.connections.discard(self)
         service.deadlines.discard(self)
         self._reads.release()
@@ -507,120 +399,3 @@ class H1Connection:
         service.requests -= 1
         service.http2.take(service, self._transport).resume(head, body, settings)
         return True
-
-    # Ends.
-
-    @property
-    def fresh(self) -> bool:
-        return not self._served
-
-    @property
-    def busy(self) -> bool:
-        return self._active is not None or self._phase in (_HEAD, _BODY)
-
-    def shutdown(self) -> None:
-        if self.busy:
-            self._response.keep_alive = False
-            if self._active is not None and self._active.endless:
-                self.hurry()
-        elif self._phase != _CLOSE:
-            self._close(linger=False)
-
-    def hurry(self) -> None:
-        cycle = self._active
-        if cycle is not None and cycle.state >= OPEN and not self.leaving:
-            self.leaving = True
-            cycle.hurry()
-
-    def end_stream(self) -> None:
-        cycle, task = self._active, self._task
-        if cycle is not None and cycle.endless:
-            cycle.cut()
-            if task is not None:
-                task.cancel("the server is shutting down")
-
-    def on_deadline(self) -> None:
-        phase = self._phase
-        if phase <= _BODY and self._active is not None and not self._active.launched:
-            return  # what was waited for is there, and has its turn in this iteration of the loop
-        if phase == _REQUEST:
-            self._close(linger=False)
-        elif phase == _HEAD:
-            self._refuse(RequestError(408, "request head took too long"))
-        elif phase == _BODY:
-            cycle = self._active
-            if cycle is None:
-                self._service.meter.limit("timeout_body")
-                self._close(linger=True)
-            else:
-                error = RequestError(408, "request body took too long", cycle.head)
-                if self._give_up(cycle, error):
-                    self._refuse(error)
-        else:
-            # A slow reader may be slow, but it has to read.
-            waiting = self._transport.get_write_buffer_size() > 0 or self._transfer is not None
-            if waiting and self._unwritten - self._left_to_write() >= max(1, self._service.pace):
-                self._await_reader()
-            else:
-                if phase == _READER:
-                    self._service.meter.limit("timeout_read")
-                self.abort()
-
-    def _await_reader(self) -> None:
-        self._unwritten = self._left_to_write()
-        if self._phase != _CLOSE:
-            self._phase = _READER
-        self._service.deadlines.arm(self, self._service.body_ticks)
-
-    def _left_to_write(self) -> int:
-        size = unread(self._transport)
-        return size if self._transfer is None else size + self._transfer.left
-
-    def _give_up(self, cycle: HttpCycle, error: RequestError | None = None) -> bool:
-        """Take the rest of a request away from the application; true if it can still be answered by the server."""
-        answerable = cycle.state < OPEN
-        if answerable and error is not None:
-            cycle.status = error.status  # what its client is told, and then the access log as well
-        self._service.active -= 1
-        self._active = None
-        cycle.disconnect()
-        if not answerable:
-            self.abort()
-        return answerable
-
-    def _refuse(self, error: RequestError) -> None:
-        """Answer in place of the application, and close: what follows on the connection cannot be trusted."""
-        if self._phase == _CLOSE:
-            return
-        count_refusal(self._service.meter, error)
-        peer = self._transport.get_extra_info("peername")
-        service = self._service
-        service.context_of("" if error.head is None else error.head.request_id).run(
-            service.logger.warning,
-            "Invalid HTTP request received: %s (%d), from %s.",
-            error.reason,
-            error.status,
-            f"{peer[0]}:{peer[1]}" if isinstance(peer, tuple) else "a Unix socket",
-        )
-        self._response.refuse(error)
-        self._close(linger=True)
-
-    def _close(self, *, linger: bool) -> None:
-        """Close once everything is written.
-
-        With `linger` the peer may still be sending. Closing the socket on it would make the kernel answer with a reset,
-        which can overtake the response; so only our half is closed, and what comes in is dropped for a while
-        (RFC 9112 §9.6).
-        """
-        self._phase = _CLOSE
-        self._queue = None
-        transport = self._transport
-        self._out.flush()
-        waiting = transport.get_write_buffer_size() > 0
-        self._unwritten = self._left_to_write() if waiting else 0
-        self._service.deadlines.arm(self, self._service.body_ticks if waiting else _LINGER)
-        if linger and transport.can_write_eof():
-            self._reads.release()
-            transport.write_eof()
-        else:
-            transport.close()

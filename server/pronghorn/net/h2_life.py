@@ -213,7 +213,7 @@ class H2Life:
             stream.on_reset(code)
 
     def _close(self, *, linger: bool) -> None:
-        """Close once everything is written; with `linger` as `H1Connection` does, for a peer that may still be sending."""
+        """Close once everything is written; with `linger` as `H1Life` does, for a peer that may still be sending."""
         self._phase = CLOSED
         transport = self.transport
         self._out.flush()
