@@ -297,6 +297,17 @@ def test_workers_do_not_outlive_their_supervisor(tmp_path: Path, way: tuple[str,
         until(lambda: not any(map(alive, workers)), "still there")
 
 
+def test_a_worker_may_end_when_what_imported_the_application_is_at_its_own_end(tmp_path: Path) -> None:
+    """Which is told to go by the end of its channel, before the kernel's signal says the same."""
+    late = """
+import atexit, signal
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+atexit.register(signal.raise_signal, signal.SIGCHLD)
+"""
+    with serving(tmp_path, late + APP, *WAYS[1]) as server:
+        server.process.kill()
+
+
 @pytest.mark.parametrize("way", WAYS, ids=" ".join)
 def test_another_supervisor_takes_over(tmp_path: Path, way: tuple[str, ...]) -> None:
     with serving(tmp_path, APP, *way) as server:

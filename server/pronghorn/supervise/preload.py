@@ -121,6 +121,9 @@ def _children_wake() -> Iterator[socket.socket]:
         """The byte in the socket is what matters."""
 
     signal.signal(signal.SIGCHLD, nothing)
-    signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
     with reader, writer:
-        yield reader
+        signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
+        try:
+            yield reader
+        finally:
+            signal.set_wakeup_fd(-1)  # children end after this as well
