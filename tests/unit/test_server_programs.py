@@ -146,6 +146,36 @@ def test_should_exit_set_before_serve_ends_it_at_once(tmp_path: Path) -> None:
         assert not any("running on" in line for line in process.stderr.all())
 
 
+@pytest.mark.parametrize("loop", ["uvloop", "asyncio"])
+def test_who_answers_at_the_moment_of_the_shutdown_says_that_it_is_the_last(
+    tmp_path: Path, loop: str
+) -> None:
+    source = f"""
+        import logging
+        shut_down = asyncio.Event()
+
+        class Alarm(logging.Handler):
+            def emit(self, record):
+                if record.getMessage() == "Shutting down":
+                    shut_down.set()
+
+        async def waits(scope, receive, send):
+            if scope["type"] == "http":
+                logging.getLogger("pronghorn.error").addHandler(Alarm())
+                print("waits", flush=True)
+                await shut_down.wait()
+            await app(scope, receive, send)
+
+        pronghorn.run(waits, port=0, loop={loop!r})
+        """
+    with running(tmp_path, program(tmp_path, source)) as process, process.connect() as client:
+        client.request("GET", "/")
+        process.stdout.wait_for("waits")
+        process.send_signal(signal.SIGTERM)
+        assert client.response()["connection"] == "close"
+        assert process.wait() == -signal.SIGTERM
+
+
 def test_two_servers_in_one_loop_do_not_know_of_each_other(tmp_path: Path) -> None:
     source = """
         def named(name):

@@ -367,6 +367,10 @@ class Server:
         self.started = False
         for listener in listeners:
             listener.withdraw()
+        # First of all who works: what is answered from now on is a connection's last answer, and has to say so.
+        for connection in list(service.connections):
+            if connection.busy:
+                connection.shutdown()
         await self._take_in([listener.sock for listener in listeners])
         for server in self.servers:
             server.close()
