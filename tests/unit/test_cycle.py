@@ -34,7 +34,6 @@ class Writer:
     def __init__(self) -> None:
         self.calls: list[tuple[Any, ...]] = []
         self.paused = False
-        self.leaving = False
         self.resumed: asyncio.Event | None = None
         self.taken = 0
         self.failures = 0

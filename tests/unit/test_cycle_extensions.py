@@ -256,7 +256,6 @@ async def test_receive_tells_a_response_under_way_that_the_server_goes() -> None
     receiving = asyncio.ensure_future(cycle.receive())
     await turns()
     assert cycle.endless
-    writer.leaving = True
     cycle.hurry()
     assert await receiving == DISCONNECT
     assert await cycle.receive() == DISCONNECT
@@ -271,7 +270,11 @@ async def test_stream_that_is_cut_ends_well_on_the_wire() -> None:
     await cycle.receive()
     await cycle.send(STREAM)
     await cycle.send(PIECE)
-    cycle.cut()
+    working = asyncio.create_task(asyncio.Event().wait())
+    await turns()
+    cycle.cut(working)
+    with pytest.raises(asyncio.CancelledError):
+        await working
     assert writer.calls[-1] == ("end",)
     assert recorder.seen == [("/", 200, 0, 5)]
     assert await cycle.receive() == DISCONNECT
@@ -285,6 +288,8 @@ async def test_other_responses_are_not_endless() -> None:
     await cycle.send(PIECE)
     assert cycle.state == OPEN
     assert not cycle.endless
+    cycle.cut(None)
+    assert cycle.state == OPEN
 
 
 async def test_send_that_ignores_the_disconnect_gives_others_a_turn() -> None:

@@ -56,6 +56,7 @@ class HttpCycle:
         "_body",
         "_body_taken",
         "_headers",
+        "_hurried",
         "_observer",
         "_trailers",
         "_waiters",
@@ -106,6 +107,8 @@ class HttpCycle:
         self._trailers: list[Any] | None = None
         self._body: list[bytes] = []
         self._body_taken = False
+        #: Whether an application that waits for its client to leave is told so although it is the server that goes.
+        self._hurried = False
         #: What tasks of the application wait for in `receive`, one as a rule; None if nobody does.
         self._waiters: list[asyncio.Future[None]] | None = None
 
@@ -148,17 +151,22 @@ class HttpCycle:
         return self.state == OPEN and _is_event_stream(self._headers)
 
     def hurry(self) -> None:
-        """The server is going (`ResponseWriter.leaving`): tell an application that waits for the client to leave."""
-        if self._waiters is not None:
+        """The server is going: let an application that waits for its client to leave come to its end, if it has begun to answer."""
+        if self.state >= OPEN and not self._hurried:
+            self._hurried = True
             self._wake()
 
-    def cut(self) -> None:
-        """End an endless response in the place of its application, at the boundary between two of its messages."""
+    def cut(self, task: asyncio.Task[Any] | None) -> None:
+        """End a response that is `endless`, at the boundary between two of its messages, and then the application, which runs in `task`."""
+        if not self.endless:
+            return
         self.state = CLOSED
         self._writer.end()
         self._observer.response_complete(self)
         self._writer.done()
-        self.hurry()
+        self._wake()
+        if task is not None:
+            task.cancel("the server is shutting down")
 
     def _wake(self) -> None:
         waiters, self._waiters = self._waiters, None
@@ -201,7 +209,7 @@ class HttpCycle:
         if self._body_taken or self.state >= COMPLETE:
             # The request is used up. What is left to tell is that the client went, or that the response is done, or
             # should be.
-            while self.state < COMPLETE and not self._writer.leaving:
+            while self.state < COMPLETE and not self._hurried:
                 await self._wait()
             return {"type": "http.disconnect"}
         if not self.ended:

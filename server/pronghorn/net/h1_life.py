@@ -55,7 +55,6 @@ class H1Life:
         "_writes",
         "bucket",
         "deadline",
-        "leaving",
     )
 
     _transport: asyncio.Transport
@@ -75,7 +74,6 @@ class H1Life:
         self._served = 0
         self._unwritten = 0  # what was left to write when that was last looked at
         self._pace: Pace | None = None  # of the body that is waited for, or the last one that was
-        self.leaving = False
         self._phase = REQUEST
         self.deadline = NEVER
         self.bucket = NEVER
@@ -184,22 +182,17 @@ class H1Life:
         if self.busy:
             self._response.keep_alive = False
             if self._active is not None and self._active.endless:
-                self.hurry()
+                self._active.hurry()
         elif self._phase != CLOSE:
             self._close(linger=False)
 
     def hurry(self) -> None:
-        cycle = self._active
-        if cycle is not None and cycle.state >= OPEN and not self.leaving:
-            self.leaving = True
-            cycle.hurry()
+        if self._active is not None:
+            self._active.hurry()
 
     def end_stream(self) -> None:
-        cycle, task = self._active, self._task
-        if cycle is not None and cycle.endless:
-            cycle.cut()
-            if task is not None:
-                task.cancel("the server is shutting down")
+        if self._active is not None:
+            self._active.cut(self._task)
 
     def abort(self) -> None:
         self._phase = CLOSE

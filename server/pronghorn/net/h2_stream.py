@@ -62,7 +62,6 @@ class H2Stream(Stream):
         "bucket",
         "cycle",
         "deadline",
-        "leaving",
         "task",
         "tunnel",
         "upgrade",
@@ -75,7 +74,6 @@ class H2Stream(Stream):
         self.upgrade: Any = None  # an Upgrade, whose module is imported for the first WebSocket
         self.tunnel: H2Tunnel | None = None
         self.task: asyncio.Task[None] | None = None  # if it could not finish at once
-        self.leaving = False
         self._bodiless = False
         # Bytes of the body beyond the length that the application has declared, and those that it still owes.
         self._excess = 0
@@ -321,18 +319,13 @@ class H2Stream(Stream):
 
     def hurry(self) -> None:
         """As `Drainable` has it."""
-        cycle = self.cycle
-        if cycle is not None and cycle.state >= OPEN and not self.leaving:
-            self.leaving = True
-            cycle.hurry()
+        if self.cycle is not None:
+            self.cycle.hurry()
 
     def end_stream(self) -> None:
         """As `Drainable` has it."""
-        cycle, task = self.cycle, self.task
-        if cycle is not None and cycle.endless:
-            cycle.cut()
-            if task is not None:
-                task.cancel("the server is shutting down")
+        if self.cycle is not None:
+            self.cycle.cut(self.task)
 
     def say_goodbye(self, ticks: int) -> None:
         """Wait for the peer's end of a tunnel, but no longer."""

@@ -177,10 +177,6 @@ class ResponseWriter(Protocol):
     def paused(self) -> bool:
         """True while the peer reads slower than we write; `drain` waits for the end of that."""
 
-    @property
-    def leaving(self) -> bool:
-        """True once the server is about to go and this response, which has begun, should come to its end."""
-
     def respond(self, status: int, headers: Headers, body: bytes) -> int: ...
 
     def begin(self, status: int, headers: Headers, body: bytes) -> int: ...
