@@ -21,7 +21,6 @@ from pronghorn.supervise.policy import (
     Spawn,
     Terminate,
     Worker,
-    backoff,
     decide,
 )
 
@@ -114,10 +113,6 @@ def test_at_the_end_each_is_told_once_and_then_all_is_over() -> None:
     assert decided(stopping=True) == [Halt()]
     assert decided(hopeless=True) == [Halt()]
     assert Kill(1, "forced") in decided(worker(1), stopping=True, forced=True)
-
-
-def test_starts_that_fail_come_further_and_further_apart() -> None:
-    assert [backoff(failures) for failures in range(9)] == [0, 0, 1, 2, 4, 8, 16, 30, 30]
 
 
 @dataclass

@@ -14,8 +14,9 @@ from pronghorn.config import Config
 from pronghorn.errors import UserError
 from pronghorn.net.sockets import Listener, describe
 
+from .attempts import Attempts
 from .family import Family
-from .policy import STABLE, Phase, backoff
+from .policy import Phase
 from .process import AdminProcess, told
 
 logger = logging.getLogger("pronghorn.error")
@@ -34,8 +35,7 @@ class Keeper:
         self.listeners = listeners
         self._config = config
         self._family = family
-        self._failures = 0
-        self._retry_at = 0.0
+        self._starts = Attempts()
         self._dismissed = False
 
     def see_to(self, now: float) -> None:
@@ -44,7 +44,7 @@ class Keeper:
         if not self.listeners or self._dismissed:
             return
         if admin is None:
-            if now >= self._retry_at:
+            if now >= self._starts.retry_at:
                 self._start(now)
             return
         allowed = _START if admin.phase is Phase.STARTING else self._config.timeout_worker_healthcheck
@@ -58,7 +58,7 @@ class Keeper:
             self._family.administer([listener.sock.fileno() for listener in self.listeners])
         except (OSError, UserError) as exc:  # no memory, no process numbers: that passes
             logger.error("Cannot start the admin process: %s", exc)  # noqa: TRY400  # the traceback is ours and says nothing
-            self._count_failure(now)
+            self._starts.failed(now)
 
     def ready(self) -> None:
         """The process serves."""
@@ -66,18 +66,12 @@ class Keeper:
             logger.info("Admin listener on %s", describe(listener, tls=False))
 
     def ended(self, process: AdminProcess, code: int, now: float) -> None:
-        """The process is gone: another one follows, at once if this one had lived for a while."""
+        """The process is gone: another one follows, at once if all had been well for a while."""
         if self._dismissed:
             return
         why = told(code) if process.failure is None else process.failure[0]
         logger.error("The admin process [%d] died: %s", process.pid, why)
-        if now - process.started >= STABLE:
-            self._failures = 0
-        self._count_failure(now)
-
-    def _count_failure(self, now: float) -> None:
-        self._failures += 1
-        self._retry_at = now + backoff(self._failures)
+        self._starts.failed(now)
 
     def reopen_logs(self) -> None:
         """Have the process open its log files anew."""

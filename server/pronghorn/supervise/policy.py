@@ -9,7 +9,7 @@ are looked at:
 * a worker that has to be replaced (an older generation, too large, too old, or by its own wish) goes on serving until its
   successor is ready. No more than `Limits.surge` are replaced at a time; with a surge of 0 the old one goes first.
 
-Nothing starts before `Snapshot.retry_at`: starts that fail come further and further apart (`backoff`).
+Nothing starts before `Snapshot.retry_at`: starts that fail come further and further apart (`Attempts`).
 """
 
 from __future__ import annotations
@@ -19,14 +19,9 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Final
 
-#: Seconds that a worker has to live for its end not to count as a start that failed.
-STABLE: Final = 10.0
-#: Starts in a row, none of them ever ready, after which there is no point in going on.
-HOPELESS: Final = 5
 #: Seconds beyond --timeout-graceful-shutdown after which a worker that is leaving is killed: the shutdown of its
 #: application's lifespan needs a moment too.
 PATIENCE: Final = 5.0
-_LONGEST_BACKOFF: Final = 30.0
 
 
 class Phase(Enum):
@@ -212,8 +207,3 @@ def why_replace(worker: Worker, snapshot: Snapshot, now: float) -> str:
     if worker.lifetime is not None and now - worker.started > worker.lifetime:
         return f"age of {now - worker.started:.0f} s"
     return ""
-
-
-def backoff(failures: int) -> float:
-    """Seconds to wait after so many starts in a row that failed: none after the first, then 1, 2, 4 and at most 30."""
-    return 0.0 if failures < 2 else min(2.0 ** min(failures - 2, 5), _LONGEST_BACKOFF)

@@ -30,23 +30,10 @@ from pronghorn.worker.listening import listen, listen_admin
 from pronghorn.worker.signals import pass_on
 
 from . import cpus, notify, upgrade
+from .attempts import STABLE, Attempts
 from .family import Family
 from .keeper import Keeper
-from .policy import (
-    HOPELESS,
-    STABLE,
-    Action,
-    Halt,
-    Kill,
-    Limits,
-    Phase,
-    Retire,
-    Snapshot,
-    Spawn,
-    Terminate,
-    backoff,
-    decide,
-)
+from .policy import Action, Halt, Kill, Limits, Phase, Retire, Snapshot, Spawn, Terminate, decide
 from .process import AdminProcess, Preloader, Process, told
 from .report import Report
 from .tally import Tally
@@ -56,6 +43,8 @@ logger = logging.getLogger("pronghorn.error")
 
 #: Seconds between two looks at those who say nothing.
 _TICK: Final = 0.5
+#: Starts in a row, none of them ever ready, after which there is no point in going on.
+_HOPELESS: Final = 5
 
 
 class Supervisor:
@@ -83,7 +72,7 @@ class Supervisor:
         self._report = Report(notify.Notifier())
         self._watcher: Watcher | None = None
         # Of a binary upgrade: who takes our place, or whose place we take.
-        self._successor: upgrade.Successor | None = None
+        self._handover = upgrade.Handover(self._selector)
         self._predecessor: upgrade.Predecessor | None = None
         # Those that all workers share; with --reuse-port they are the first slot's, and the others have their own.
         self._listeners: list[Listener] = []
@@ -93,13 +82,11 @@ class Supervisor:
         self._signals: deque[int] = deque()
         self._caught: list[int] = []
         self._generation = 0
-        self._stopping = self._hurried = self._forced = self._halted = self._succeeded = False
+        self._stopping = self._hurried = self._forced = self._halted = False
         self._ever_ready = self._announced = False
         # When --drain-delay is over, once the end is announced.
         self._leave_at: float | None = None
-        # Starts in a row that failed, when the last of them did, and when the next one may be tried.
-        self._failures = 0
-        self._failed_at = self._retry_at = 0.0
+        self._starts = Attempts()
         self._looked_at = time.monotonic()
         self._fatal: UserError | None = None
         self._handlers: dict[int, Callable[[], None]] = {
@@ -194,7 +181,11 @@ class Supervisor:
             # blame for being silent meanwhile.
             self._family.forgive(late, now)
         if self.config.preload and not (self._stopping or self._fatal):
-            if self._family.preloader is None and not self._family.preloading and now >= self._retry_at:
+            if (
+                self._family.preloader is None
+                and not self._family.preloading
+                and now >= self._starts.retry_at
+            ):
                 self._started(lambda: self._family.preload(self._generation))
             self._family.release()
         self._tally.look(self._wanted, stopping=self._stopping or self._leave_at is not None)
@@ -214,8 +205,9 @@ class Supervisor:
                     self._ready(key.data)
             elif key.fileobj is self._watcher:
                 self._reload()
-            elif isinstance(key.data, upgrade.Successor):
-                self._hear_successor(key.data)
+            elif key.data is self._handover:
+                if self._handover.hear():
+                    self._hand_over()
             else:
                 with contextlib.suppress(BlockingIOError):
                     os.read(key.fd, 4096)
@@ -223,8 +215,8 @@ class Supervisor:
             self._handlers[self._signals.popleft()]()
         for process, code in self._family.bury():
             self._ended(process, code)
-        if self._successor is not None and not self._succeeded:
-            self._see_to_successor(self._successor)
+        if self._handover.failed(time.monotonic()):
+            self._report.given_up("An upgrade failed; the old processes serve")
         workers = self._family.workers.values()
         if not self._stopping and self._leave_at is None:
             self._report.look(workers, self._wanted, -1 if self._family.preloading else self._generation)
@@ -242,7 +234,7 @@ class Supervisor:
             wanted=self._wanted,
             limits=self._limits,
             generation=self._generation,
-            retry_at=math.inf if waiting_for_code else self._retry_at,
+            retry_at=math.inf if waiting_for_code else self._starts.retry_at,
             stopping=self._stopping,
             forced=self._forced,
             hopeless=self._fatal is not None,
@@ -259,7 +251,7 @@ class Supervisor:
                 self._give_up_socket(workers[pid].slot)
                 workers[pid].channel.send({"retire": True})
                 workers[pid].enter(Phase.LEAVING, time.monotonic())
-            case Terminate(pid, _) if self._succeeded:
+            case Terminate(pid, _) if self._handover.done:
                 self._do(Retire(pid, "another supervisor serves"))
             case Terminate(pid, why):
                 if not self._stopping:
@@ -294,7 +286,7 @@ class Supervisor:
             if isinstance(exc, UserError) and not self._ever_ready:
                 self._fatal = exc
             logger.error("Cannot start a child process: %s", exc)  # noqa: TRY400  # the traceback is ours and says nothing
-            self._count_failure(time.monotonic())
+            self._starts.failed(time.monotonic())
             return False
         return True
 
@@ -345,12 +337,14 @@ class Supervisor:
             self._start_failed(process, code, now)
 
     def _start_failed(self, process: Process, code: int, now: float) -> None:
-        if process.started >= self._failed_at:  # those that were under way already are the same failure
-            self._count_failure(now)
+        if (
+            process.started >= self._starts.failed_at
+        ):  # those that were under way already are the same failure
+            self._starts.failed(now)
         if self._watcher is not None and process.phase is Phase.STARTING:
             why = told(code) if process.failure is None else process.failure[0]
             logger.error("The application cannot be started: %s. Waiting for a change.", why)
-            self._retry_at = math.inf
+            self._starts.suspend()
             return
         if process.failure is not None:
             text, exit_code = process.failure
@@ -358,7 +352,7 @@ class Supervisor:
                 self._fatal = UsageError(text) if exit_code == UsageError.exit_code else StartupError(text)
                 return
             logger.error("A child process cannot start: %s", text)
-        elif not self._ever_ready and self._failures >= HOPELESS:
+        elif not self._ever_ready and self._starts.failures >= _HOPELESS:
             self._fatal = StartupError(
                 f"worker processes end before they are ready: {told(code)}",
                 hint="What they logged is above",
@@ -377,13 +371,6 @@ class Supervisor:
         if given_up:
             logger.error("The restart is given up, and the old child processes go on.")
             self._report.given_up("A restart was given up; the old worker processes serve")
-
-    def _count_failure(self, now: float) -> None:
-        if self._failed_at + max(STABLE, 2 * backoff(self._failures)) < now:
-            self._failures = 0
-        self._failures += 1
-        self._failed_at = now
-        self._retry_at = now + backoff(self._failures)
 
     # Signals, and changed files.
 
@@ -458,8 +445,7 @@ class Supervisor:
             return
         logger.info("Restarting: child processes are replaced one after the other")
         self._report.restarting("Replacing worker processes")
-        self._failures = 0
-        self._retry_at = 0.0
+        self._starts.renew()
         if self.config.preload:
             self._started(lambda: self._family.preload(self._generation))
         else:
@@ -468,49 +454,23 @@ class Supervisor:
     # Binary upgrade.
 
     def _upgrade(self) -> None:
-        if self._stopping or self._leave_at is not None or self._successor is not None:
+        if self._stopping or self._leave_at is not None:
             return
         if self.config.reload or os.getpid() == 1:
             reason = "with --reload" if self.config.reload else "as PID 1, whose end is the container's"
             logger.error("There is no binary upgrade %s.", reason)
             return
-        try:
-            self._successor = upgrade.Successor(
-                self._listeners, self._admin.listeners, self._report.variables()
-            )
-        except OSError as exc:
-            logger.error("Cannot start another supervisor: %s", exc)  # noqa: TRY400  # the traceback says nothing more
-            return
-        logger.info("Upgrading: process [%d] takes over when it is ready", self._successor.pid)
-        self._report.restarting("Another supervisor starts")
-        self._selector.register(self._successor.channel, selectors.EVENT_READ, self._successor)
+        if self._handover.begin(self._listeners, self._admin.listeners, self._report.variables()):
+            self._report.restarting("Another supervisor starts")
 
-    def _hear_successor(self, successor: upgrade.Successor) -> None:
-        ready = successor.ready()
-        if ready:
-            logger.info("Process [%d] serves; this one goes", successor.pid)
-            self._succeeded = True
-            for listener in [*self._listeners, *self._admin.listeners]:
-                listener.file = None  # the other's now
-            self._admin.dismiss()
-            self._report.succeeded(successor.pid)
-            self._stop()
-        if ready or successor.channel.closed:
-            # That the channel ends tells the successor that it is the service now, also to the service manager.
-            self._selector.unregister(successor.channel)
-            successor.channel.close()
-
-    def _see_to_successor(self, successor: upgrade.Successor) -> None:
-        """A successor that does not get ready is none."""
-        if not os.waitpid(successor.pid, os.WNOHANG)[0]:
-            successor.hurry(time.monotonic())
-            return
-        logger.error("Process [%d] did not get ready; this one goes on.", successor.pid)
-        if not successor.channel.closed:
-            self._selector.unregister(successor.channel)
-            successor.channel.close()
-        self._successor = None
-        self._report.given_up("An upgrade failed; the old processes serve")
+    def _hand_over(self) -> None:
+        """Another supervisor serves."""
+        for listener in [*self._listeners, *self._admin.listeners]:
+            listener.file = None  # the other's now
+        self._admin.dismiss()
+        self._report.succeeded(self._handover.pid)
+        self._stop()
+        self._handover.complete()
 
     def _reload(self) -> None:
         assert self._watcher is not None
@@ -522,7 +482,7 @@ class Supervisor:
                 name_files(changed),
             )
             self._generation += 1
-            self._retry_at = 0.0
+            self._starts.renew()
 
     def _one_more(self) -> None:
         self._want(self._wanted + 1)

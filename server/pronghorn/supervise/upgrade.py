@@ -8,6 +8,7 @@ and goes; if that moment does not come, the new one is ended, and nothing has ha
 from __future__ import annotations
 
 import json
+import logging
 import os
 import selectors
 import signal
@@ -26,6 +27,8 @@ from .process import UNTOUCHABLE
 
 if TYPE_CHECKING:
     from pronghorn.net.unix_socket import SocketFile
+
+logger = logging.getLogger("pronghorn.error")
 
 #: Tells the new process which descriptor is its end of a channel.
 _VARIABLE: Final = "_PRONGHORN_SUCCEEDS"
@@ -73,6 +76,70 @@ class Successor:
         if overdue > 0:
             with suppress(ProcessLookupError):
                 os.kill(self.pid, signal.SIGKILL if overdue > _FAREWELL else signal.SIGTERM)
+
+
+class Handover:
+    """The old supervisor's side of it: one successor at a time, until one serves.
+
+    While there is something to hear of it, it is registered with `selector`, and this as its key's data.
+    """
+
+    def __init__(self, selector: selectors.BaseSelector) -> None:
+        #: Whether another supervisor serves.
+        self.done = False
+        #: The successor's number as a process; 0 without one.
+        self.pid = 0
+        self._selector = selector
+        self._successor: Successor | None = None
+
+    def begin(
+        self, listeners: Sequence[Listener], admin: Sequence[Listener], variables: Mapping[str, str]
+    ) -> bool:
+        """Start a successor as `Successor` has it; false if there is one already, or cannot be one."""
+        if self._successor is not None:
+            return False
+        try:
+            successor = self._successor = Successor(listeners, admin, variables)
+        except OSError as exc:
+            logger.error("Cannot start another supervisor: %s", exc)  # noqa: TRY400  # the traceback says nothing more
+            return False
+        self.pid = successor.pid
+        logger.info("Upgrading: process [%d] takes over when it is ready", self.pid)
+        self._selector.register(successor.channel, selectors.EVENT_READ, self)
+        return True
+
+    def hear(self) -> bool:
+        """Take in what the successor says; true when it serves, and waits for `complete`."""
+        assert self._successor is not None
+        if self._successor.ready():
+            logger.info("Process [%d] serves; this one goes", self.pid)
+            self.done = True
+        elif self._successor.channel.closed:
+            self._hang_up(self._successor)
+        return self.done
+
+    def complete(self) -> None:
+        """Tell the successor, by the end of the channel, that it is the service now, also to the service manager."""
+        assert self._successor is not None
+        self._hang_up(self._successor)
+
+    def failed(self, now: float) -> bool:
+        """Whether a successor has ended without having been ready. To be asked again and again: one that takes too long is ended."""
+        successor = self._successor
+        if successor is None or self.done:
+            return False
+        if not os.waitpid(successor.pid, os.WNOHANG)[0]:
+            successor.hurry(now)
+            return False
+        logger.error("Process [%d] did not get ready; this one goes on.", successor.pid)
+        if not successor.channel.closed:
+            self._hang_up(successor)
+        self._successor = None
+        return True
+
+    def _hang_up(self, successor: Successor) -> None:
+        self._selector.unregister(successor.channel)
+        successor.channel.close()
 
 
 class Predecessor:
