@@ -86,9 +86,8 @@ def resolve(flags: Mapping[str, Any], environ: MutableMapping[str, str], folder:
             found.values[name], found.sources[name] = told.read_ambient(ambient), told.ambient
         else:
             found.values[name], found.sources[name] = told.fresh_default(), DEFAULT
-    if (
-        found.values["app_dir"] is None
-    ):  # as `python -m` has it; a program that makes its own Config has its own path
+    # As `python -m` has it; a program that makes its own Config has its own path.
+    if found.values["app_dir"] is None:
         found.values["app_dir"] = "."
     try:
         check_together(found.values, OPTIONS, code=False)

@@ -440,9 +440,8 @@ class Client(Reader):
         super().__init__(*values, generous=generous, reply=self.send)
         self.sock = sock
         if sock.family != socket.AF_UNIX:
-            sock.setsockopt(
-                socket.IPPROTO_TCP, socket.TCP_NODELAY, 1
-            )  # small frames are not to wait for each other
+            # Small frames are not to wait for each other.
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.closed = False
         self.cut = False  # whether the connection may end inside a frame
         self.sent: dict[int, int] = {}  # what send_body took of the windows

@@ -499,9 +499,8 @@ def test_listeners_beside_each_other_share_the_connections(
     assert not second[0].sock.get_inheritable()
     taken = [0, 0]
     both = [first[0].sock, second[0].sock]
-    for _ in range(
-        64
-    ):  # by a hash of the client's port: that one of two gets none has a chance of 2 to the -63
+    # By a hash of the client's port: that one of two gets none has a chance of 2 to the -63.
+    for _ in range(64):
         with socket.socket(first[0].sock.family) as client:
             client.connect(address)
             # The client may be done before the last packet of its handshake has reached the listener.

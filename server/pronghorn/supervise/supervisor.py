@@ -279,10 +279,7 @@ class Supervisor:
     def _started(self, start: Callable[[], None]) -> bool:
         try:
             start()
-        except (
-            OSError,
-            UserError,
-        ) as exc:  # no memory, no process numbers, a port that is taken: that passes
+        except (OSError, UserError) as exc:  # no memory, no processes, a port that is taken: that passes
             if isinstance(exc, UserError) and not self._ever_ready:
                 self._fatal = exc
             logger.error("Cannot start a child process: %s", exc)  # noqa: TRY400  # the traceback is ours and says nothing
@@ -337,9 +334,8 @@ class Supervisor:
             self._start_failed(process, code, now)
 
     def _start_failed(self, process: Process, code: int, now: float) -> None:
-        if (
-            process.started >= self._starts.failed_at
-        ):  # those that were under way already are the same failure
+        # Those that were under way already when the last one failed are the same failure.
+        if process.started >= self._starts.failed_at:
             self._starts.failed(now)
         if self._watcher is not None and process.phase is Phase.STARTING:
             why = told(code) if process.failure is None else process.failure[0]

@@ -167,9 +167,8 @@ class Predecessor:
         self._channel.send({"ready": os.getpid()})
         with selectors.DefaultSelector() as waiting:
             waiting.register(self._channel, selectors.EVENT_READ)
-            waiting.select(
-                _FAREWELL
-            )  # what we say to a service manager is believed once the old one has told it of us
+            # What we say to a service manager is believed once the old one has told it of us.
+            waiting.select(_FAREWELL)
         self._channel.close()
 
 

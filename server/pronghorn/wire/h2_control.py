@@ -72,9 +72,8 @@ class Control(Sending):
         self._greeted = 0  # 1 once the preface has come, 2 once SETTINGS has
         self._settled = False  # whether the peer has acknowledged our settings
         self._urgencies: dict[int, bytes] = {}  # of streams that are still to come
-        self._gaps: deque[tuple[int, int]] = deque(
-            maxlen=_GAPS
-        )  # pairs of streams between which none was opened
+        # Pairs of streams between which none was opened.
+        self._gaps: deque[tuple[int, int]] = deque(maxlen=_GAPS)
         self.last = 0  # the highest stream of the peer
         self.pushed = 0  # and of ours
         #: The last stream that is served, once GOAWAY has said so.

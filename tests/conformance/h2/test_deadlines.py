@@ -67,9 +67,8 @@ def test_pings_do_not_keep_a_connection_without_requests(hasty: Subject) -> None
 def test_an_unfinished_block(hasty: Subject) -> None:
     """Frames that bring nothing new keep it no longer."""
     with hasty.connect() as client:
-        assert (
-            client.barrier()
-        )  # settings are acknowledged: nothing of ours comes between the frames of a block
+        # Settings are acknowledged: nothing of ours comes between the frames of a block.
+        assert client.barrier()
         client.send(headers(1, block(head())[:9], complete=False))
         client.send(continuation(1, complete=False))
         assert client.end() != Code.PROTOCOL_ERROR

@@ -108,9 +108,8 @@ def test_a_flood(subject: Subject, flood: Flood, request: pytest.FixtureRequest)
     """The connection is over after a bounded number of frames, which a client that behaves does not notice."""
     batch = 100
     with watched(subject, request) as watch, subject.connect() as client:
-        assert (
-            client.barrier()
-        )  # settings are acknowledged: nothing of ours comes between the frames of a block
+        # Settings are acknowledged: nothing of ours comes between the frames of a block.
+        assert client.barrier()
         client.send(flood.opening)
         sent = 0
         while sent * flood.frames < BOUND and drain(client):

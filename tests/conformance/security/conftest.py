@@ -36,9 +36,8 @@ class Subject:
                     client.send(piece)
                 if eof:
                     client.sock.shutdown(socket.SHUT_WR)
-            with contextlib.suppress(
-                ConnectionResetError
-            ):  # behind a last request the kernel refuses what comes
+            # Behind a last request the kernel refuses what comes.
+            with contextlib.suppress(ConnectionResetError):
                 while piece := client.sock.recv(65536):
                     answered.append(piece)
         return b"".join(answered)

@@ -211,9 +211,8 @@ def test_a_slow_reader_that_reads_is_given_time(server: ServerProcess) -> None:
         client.request("GET", "/flood?12")
         assert client.head().status == 200
         for _ in range(40):
-            client.read(
-                50_000
-            )  # an end of TCP tells of what was read by a segment or two, and on loopback those are 64 KB
+            # An end of TCP tells of what was read by a segment or two, and on loopback those are 64 KB.
+            client.read(50_000)
             time.sleep(0.1)
         client.read(12 * 1_048_576 - 40 * 50_000)
     server.stdout.wait_for("flooded")
