@@ -14,7 +14,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from tests.support.h2_frames import Client, Code
+from tests.support.h2_frames import Code
+from tests.support.h2_raw_client import Client
 
 BARRIER = b"barrier!"
 

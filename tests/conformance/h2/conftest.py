@@ -18,7 +18,7 @@ import pytest
 import trustme
 
 from tests.conformance.h2.table import order
-from tests.support.h2_frames import Client
+from tests.support.h2_raw_client import Client
 from tests.support.process import ServerProcess, serving
 
 ROOT = Path(__file__).resolve().parents[3]

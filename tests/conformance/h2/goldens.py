@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.support.h2_frames import Code, Reader, Stream
+from tests.support.h2_frames import Code
+from tests.support.h2_reader import Reader, Stream
 
 FOLDER = Path(__file__).parent / "golden"
 

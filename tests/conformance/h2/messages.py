@@ -7,16 +7,7 @@ application, and costs its own stream alone.
 from __future__ import annotations
 
 from tests.conformance.h2.case import Case, Malformed, Served, Wait, connection_error, either, stream_error
-from tests.support.h2_frames import (
-    Code,
-    Kind,
-    block,
-    data,
-    frame,
-    head,
-    headers,
-    request,
-)
+from tests.support.h2_frames import Code, Kind, block, data, frame, head, headers, request
 
 POST = {"method": b"POST", "path": b"/echo"}
 OPEN = request(1, end=False, **POST)

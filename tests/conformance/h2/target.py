@@ -20,7 +20,8 @@ from tests.conformance.h2 import goldens
 from tests.conformance.h2.app import app
 from tests.conformance.h2.goldens import Golden
 from tests.conformance.pieces import cut
-from tests.support.h2_frames import PREFACE, Code, Reader, request, settings
+from tests.support.h2_frames import PREFACE, Code, request, settings
+from tests.support.h2_reader import Reader
 from tests.support.scripted import ScriptedTransport, make_service, turns
 
 #: Codes that a connection, or a stream, may end with.

@@ -9,7 +9,8 @@ import pytest
 from hyperframe.frame import DataFrame
 
 from tests.conformance.h2.conftest import Subject
-from tests.support.h2_frames import WINDOW, Client, Code, Kind, Setting, data, frame
+from tests.support.h2_frames import WINDOW, Code, Kind, Setting, data, frame
+from tests.support.h2_raw_client import Client
 
 LARGE = 1_000_000
 

@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 
 from tests.conformance.h2.conftest import Subject, started
-from tests.support.h2_frames import Client, Code, Setting, Stream, block, data, headers, reset
+from tests.support.h2_frames import Code, Setting, block, data, headers, reset
+from tests.support.h2_raw_client import Client
+from tests.support.h2_reader import Stream
 
 
 def described(stream: Stream) -> dict[str, Any]:

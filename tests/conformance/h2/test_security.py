@@ -18,7 +18,6 @@ from tests.conformance.h2.conftest import COSTS, Subject, started
 from tests.conformance.h2.floods import BOUND, FLOODS, Flood
 from tests.support.h2_frames import (
     LARGEST_WINDOW,
-    Client,
     Code,
     Setting,
     block,
@@ -31,6 +30,7 @@ from tests.support.h2_frames import (
     request,
     reset,
 )
+from tests.support.h2_raw_client import Client
 from tests.support.process import ServerProcess
 
 MEGABYTE = 1 << 20

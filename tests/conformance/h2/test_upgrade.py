@@ -12,7 +12,8 @@ import trustme
 
 from tests.conformance.h2.conftest import Subject, started
 from tests.support import http_client
-from tests.support.h2_frames import PREFACE, Client, Setting, settings
+from tests.support.h2_frames import PREFACE, Setting, settings
+from tests.support.h2_raw_client import Client
 
 WANTED = ("Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c")
 

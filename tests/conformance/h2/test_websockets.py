@@ -8,7 +8,8 @@ import pytest
 
 from tests.conformance.h2.conftest import Subject
 from tests.support import ws
-from tests.support.h2_frames import Client, Code, Setting, data, reset
+from tests.support.h2_frames import Code, Setting, data, reset
+from tests.support.h2_raw_client import Client
 
 CONNECT = {"method": b"CONNECT", "protocol": b"websocket"}
 VERSION = (b"sec-websocket-version", b"13")
