@@ -125,6 +125,10 @@ test-integration: $(READY) ## Run the integration tests: the shipped compose fil
 test-systemd: $(READY) ## Run the tests of the units, on a machine with a real systemd
 	@$(BIN)/python scripts/test systemd
 
+.PHONY: jitter
+jitter: $(READY) ## Run a kind of test while its processes stop now and then, to find what passes by chance (KIND=unit)
+	@$(BIN)/python scripts/jitter --containers $(BIN)/python scripts/test $(or $(KIND),unit)
+
 .PHONY: autobahn
 autobahn: $(READY) ## Run every case of the Autobahn test suite against every WebSocket codec
 	@AUTOBAHN=all $(BIN)/python scripts/test autobahn

@@ -1,4 +1,4 @@
-"""The scripts that make calls: which Python is found, how tests are counted."""
+"""The scripts that make calls: which Python is found, how tests are counted, what jitter does to a command."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import importlib.util
 import shutil
 import subprocess
 import sys
+import textwrap
 from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from types import ModuleType
@@ -212,3 +213,54 @@ def test_kinds_side_by_side_are_shown_one_after_the_other(
         for text in ("conformance beside it", "test_unit.py .", "==> conformance", "test_conformance.py F")
     ]
     assert places == sorted(places)
+
+
+# ---- scripts/jitter -------------------------------------------------------------------------------------------------
+
+
+def jittered(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, ROOT / "scripts/jitter", *arguments], capture_output=True, text=True, check=False
+    )
+
+
+def test_jitter_stops_processes_and_nobody_is_told(tmp_path: Path) -> None:
+    """Neither a parent, of a child that stops; nor a child that was stopped before, and would go on at a signal."""
+    program = tmp_path / "program.py"
+    program.write_text(
+        textwrap.dedent("""
+        import os, signal, subprocess, sys, time
+
+        rests = subprocess.Popen([sys.executable, "-c", "import os, signal; os.kill(os.getpid(), signal.SIGSTOP)"])
+        os.waitid(os.P_PID, rests.pid, os.WSTOPPED)
+        works = subprocess.Popen([sys.executable, "-c", "import time\\nwhile True: time.sleep(0.01)"])
+        stops = 0
+        while stops < 3:
+            before = time.monotonic()
+            time.sleep(0.001)
+            stops += time.monotonic() - before > 0.05
+        print(os.waitid(os.P_ALL, 0, os.WSTOPPED | os.WCONTINUED | os.WEXITED | os.WNOHANG))
+        for child in (rests, works):
+            child.kill()
+            print(child.wait())
+        sys.exit(3)
+        """)
+    )
+    found = jittered("--longest", "0.4", sys.executable, str(program))
+    assert found.stdout.split() == ["None", "-9", "-9"]
+    assert found.returncode == 3
+    assert "stops of up to 0.4 s" in found.stderr
+
+
+def test_jitter_ends_as_what_is_killed() -> None:
+    assert jittered("sh", "-c", "kill -9 $$").returncode == 128 + 9
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [((), "no command to run"), (("nowhere-to-be-found",), "nowhere-to-be-found: No such file")],
+)
+def test_jitter_needs_a_command(arguments: tuple[str, ...], said: str) -> None:
+    found = jittered(*arguments)
+    assert (found.returncode, found.stdout) == (2, "")
+    assert said in found.stderr
