@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import shutil
+import signal
 import subprocess
 import sys
 import textwrap
@@ -184,6 +185,29 @@ def test_a_kind_that_overruns_its_time_is_stopped_and_counts_as_failed(
     assert outcome.failed == 1
     assert outcome.remark == f"stopped after {script.LIMITS['unit']} minutes"
     assert "torn down" in capfd.readouterr().out
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_run_that_is_ended_takes_everything_down(tmp_path: Path, number: signal.Signals) -> None:
+    folder = tmp_path / "tests" / "unit"
+    folder.mkdir(parents=True)
+    (tmp_path / "scripts").mkdir()
+    script = shutil.copy(ROOT / "scripts" / "test", tmp_path / "scripts")
+    (folder / "test_endless.py").write_text(
+        "import pytest, threading\n"
+        "@pytest.fixture\ndef stack():\n    yield\n    print('torn down')\n"
+        "def test_endless(stack):\n    print('set up', flush=True)\n    threading.Event().wait()\n"
+    )
+    command = [sys.executable, script, "unit", "--", "-s", "-p", "no:cacheprovider"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as running:
+        assert running.stdout is not None
+        shown = ""
+        while "set up" not in shown:
+            shown += running.stdout.read(1)
+        running.send_signal(number)
+        shown += running.stdout.read()
+    assert "torn down" in shown
+    assert running.returncode == 130
 
 
 def test_kinds_side_by_side_are_shown_one_after_the_other(
