@@ -416,10 +416,11 @@ def test_a_change_brings_new_code(reloading: ServerProcess) -> None:
 
 
 def test_who_asks_while_the_code_is_broken_is_answered_when_it_is_mended(reloading: ServerProcess) -> None:
-    told(reloading)
+    old, _ = told(reloading)
     (reloading.folder / "main.py").write_text(BROKEN)
     line = reloading.stderr.wait_for("Waiting for a change.")
     assert "The application cannot be started: APP: importing 'main' failed: SyntaxError" in line
+    until(lambda: not alive(old), "the old one, which takes in who waits for it, is still there")
     with reloading.connect() as client:
         client.request("GET", "/")
         assert client.silent()

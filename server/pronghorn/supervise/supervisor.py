@@ -197,7 +197,9 @@ class Supervisor:
             self._do(action)
         if self._halted:
             return
-        found = self._selector.select(self._until_next_look(now))
+        # A signal has its turn after whatever was said before it: by a worker, for instance, that is ready to be restarted.
+        signals, self._signals = self._signals, deque()
+        found = self._selector.select(0 if signals else self._until_next_look(now))
         self._looked_at = now
         for key, _ in found:
             if isinstance(key.data, Process):
@@ -211,8 +213,8 @@ class Supervisor:
             else:
                 with contextlib.suppress(BlockingIOError):
                     os.read(key.fd, 4096)
-        while self._signals:
-            self._handlers[self._signals.popleft()]()
+        for number in signals:
+            self._handlers[number]()
         for process, code in self._family.bury():
             self._ended(process, code)
         if self._handover.failed(time.monotonic()):
