@@ -129,7 +129,10 @@ def test_a_request_after_term_is_answered_on_a_connection_that_was_open(tmp_path
 def test_a_drain_delay_is_for_connections_that_are_open(tmp_path: Path) -> None:
     """Instead of the second that they have without it, for which this waits twice."""
     environ = {"PRONGHORN_DRAIN_DELAY": "20"}
-    with gunicorn(tmp_path, HELLO, environ=environ) as server, server.connect() as client:
+    with (
+        gunicorn(tmp_path, HELLO, "--keep-alive", "60", environ=environ) as server,
+        server.connect() as client,
+    ):
         client.request("GET", "/")
         assert client.response()["connection"] is None
         server.send_signal(signal.SIGTERM)
