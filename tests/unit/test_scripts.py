@@ -202,8 +202,10 @@ def test_a_run_that_is_ended_takes_everything_down(tmp_path: Path, number: signa
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as running:
         assert running.stdout is not None
         shown = ""
-        while "set up" not in shown:
-            shown += running.stdout.read(1)
+        for line in running.stdout:
+            shown += line
+            if "set up" in line:
+                break
         running.send_signal(number)
         shown += running.stdout.read()
     assert "torn down" in shown

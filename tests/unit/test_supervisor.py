@@ -195,6 +195,55 @@ def children_and_theirs(pid: int) -> set[int]:
     return mine.union(*map(children, mine))
 
 
+def test_a_signal_has_its_turn_after_what_was_said_before_it(tmp_path: Path) -> None:
+    """A worker says that it is ready, and then there is SIGHUP, both while the supervisor is at something else."""
+    (tmp_path / "program.py").write_text("""
+import os, select, signal
+from pathlib import Path
+from pronghorn.cli import main
+from pronghorn.supervise.family import Family
+
+hear = Family.hear
+
+def hear_slowly(self, process):
+    ready = hear(self, process)
+    if ready and not Path("go").exists():
+        Path("go").touch()
+        select.select([one.channel for one in self.workers.values() if one is not process], [], [])
+        os.kill(os.getpid(), signal.SIGHUP)
+    return ready
+
+Family.hear = hear_slowly
+main()
+""")
+    (tmp_path / "main.py").write_text("""
+import asyncio, os
+from pathlib import Path
+
+async def app(scope, receive, send):
+    assert scope["type"] == "lifespan"
+    try:
+        os.mkdir("first")
+    except FileExistsError:
+        while not Path("go").exists():
+            await asyncio.sleep(0.01)
+    for step in ("startup", "shutdown"):
+        await receive()
+        await send({"type": f"lifespan.{step}.complete"})
+""")
+    arguments = ["main:app", "--port", "0", *PLAIN]
+    with running(tmp_path, [sys.executable, "-W", "error", "program.py", *arguments]) as server:
+        until(lambda: said(server, "Child process [") == 2, "not both are replaced")
+        assert said(server, "Retiring child process") == 2
+        assert said(server, "Stopping child process") == 0
+        assert server.stop() == -signal.SIGTERM
+
+
+def said(server: ServerProcess, what: str) -> int:
+    """How many lines there are so far with this in it."""
+    return sum(what in line for line in server.stderr.so_far())
+
+
 @pytest.mark.parametrize("way", WAYS[:2], ids=" ".join)
 def test_new_code_that_does_not_start_leaves_the_old_serving(tmp_path: Path, way: tuple[str, ...]) -> None:
     with serving(tmp_path, APP, *way, shameful=True) as server:
